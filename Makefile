@@ -1,0 +1,46 @@
+# make repro   build everything from real scores to reports/index.html
+# make test    set up and run every test
+# Both work on a fresh machine with Python >= 3.11 and git; no root, no GPU.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.ready
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: repro test setup assets lint format clean
+
+repro: assets
+	dvc repro
+	@echo "open reports/index.html"
+
+test: assets lint
+	pytest
+
+setup: $(READY)
+
+# tinysoundfont declares pyaudio, which needs a compiler and a sound card and is not used here:
+# hence --no-deps, which pyproject.toml cannot say.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps tinysoundfont
+	@touch $(READY)
+
+# Weights and sound fonts: pinned by hash, downloaded once.
+assets: $(READY)
+	pianoeval fetch
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+format: $(READY)
+	ruff check --fix .
+	ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,85 @@
+"""Fixed gain of every instrument: mean RMS of the clips at -32 dBFS, worst peak at most -1.5 dBFS.
+
+Run once when an instrument is added or changed, and copy the gains into params.yaml:
+
+    python benchmarks/calibrate_gain.py percepiano            # a corpus of the workspace
+    python benchmarks/calibrate_gain.py folder/with/midi -i grand -i upright
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from pianoeval.audio.level import level_features
+from pianoeval.audio.render import render_performance
+from pianoeval.corpora.manifest import read_manifest
+from pianoeval.errors import BadInputError
+from pianoeval.midi.io import Performance, read_midi
+from pianoeval.params import InstrumentParams, RenderParams, load_params
+from pianoeval.paths import CorpusPaths
+
+TARGET_RMS_DBFS = -32.0
+HIGHEST_PEAK_DBFS = -1.5
+TRIAL_GAIN_DB = -30.0
+
+log = logging.getLogger("calibrate_gain")
+
+
+def midi_files(source: str) -> list[Path]:
+    """MIDI files of a directory, or of the undegraded clips of a corpus of the workspace."""
+    if Path(source).is_dir():
+        return sorted(p for p in Path(source).rglob("*") if p.suffix.lower() in (".mid", ".midi"))
+    paths = CorpusPaths(source)
+    manifest = read_manifest(paths.manifest)
+    chosen = manifest[(manifest["tier"] == 0) & manifest["midi_path"].notna()]
+    return [paths.root / path for path in sorted(chosen["midi_path"])]
+
+
+def sample(files: list[Path], n_clips: int) -> list[Performance]:
+    """``n_clips`` performances spread evenly over the files; unreadable ones are logged."""
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(n_clips, len(files))).round().astype(int))
+    performances = []
+    for index in chosen:
+        try:
+            performances.append(read_midi(files[index]))
+        except BadInputError as error:
+            log.warning("left out: %s", error)
+    return performances
+
+
+def calibrate(
+    performances: list[Performance], instrument: InstrumentParams, render: RenderParams
+) -> tuple[float, float, float]:
+    """``(gain_db, mean RMS, worst peak)`` with that gain, rounded down to 0.1 dB."""
+    trial = instrument.model_copy(update={"gain_db": TRIAL_GAIN_DB})
+    audio = [render_performance(performance, trial, render) for performance in performances]
+    levels = np.array([level_features(samples, render.sample_rate_hz) for samples in audio])
+    rms_db, peak_db = float(levels[:, 0].mean()), float(levels[:, 2].max())
+    step = min(TARGET_RMS_DBFS - rms_db, HIGHEST_PEAK_DBFS - peak_db)
+    gain_db = float(np.floor(10 * (TRIAL_GAIN_DB + step)) / 10)
+    return gain_db, rms_db + gain_db - TRIAL_GAIN_DB, peak_db + gain_db - TRIAL_GAIN_DB
+
+
+def main(
+    source: Annotated[str, typer.Argument(help="corpus of the workspace, or a directory of MIDI")],
+    instrument: Annotated[list[str] | None, typer.Option("-i", "--instrument")] = None,
+    clips: Annotated[int, typer.Option(help="how many to render")] = 40,
+    params: Annotated[Path | None, typer.Option(help="params.yaml to read")] = None,
+) -> None:
+    """Print one line an instrument: name, gain, and the level it gives."""
+    settings = load_params(params)
+    performances = sample(midi_files(source), clips)
+    if not performances:
+        raise typer.BadParameter(f"no readable MIDI files in '{source}'")
+    for name in instrument or sorted(settings.instruments):
+        gain, rms, peak = calibrate(performances, settings.instruments[name], settings.render)
+        typer.echo(f"{name:>14}  gain_db: {gain:6.1f}   mean RMS {rms:6.1f}   peak {peak:6.1f} dBFS")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Audio: reading, level, half pedal, synthesis, rendering and pitch contours."""

@@ -1,0 +1,52 @@
+"""From an instrument's parameters to its sound font on disk, and to a bank of its keys."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import soxr
+
+from pianoeval.assets import ASSETS, asset_path
+from pianoeval.audio.synth import SampleBank
+from pianoeval.errors import ConfigError
+from pianoeval.params import InstrumentParams, Params
+from pianoeval.provenance import canonical_json
+
+BACKEND = "tinysoundfont"
+
+
+def instrument_params(params: Params, name: str) -> InstrumentParams:
+    """The block ``instruments.<name>``; raises ConfigError that lists the known ones."""
+    if name not in params.instruments:
+        raise ConfigError(
+            f"unknown instrument '{name}'", allowed=", ".join(sorted(params.instruments)),
+            next_step="edit axes.instrument in params.yaml",
+        )  # fmt: skip
+    return params.instruments[name]
+
+
+def font_path(instrument: InstrumentParams) -> Path:
+    """The fetched, hash-checked sound font; raises MissingAssetError (``pianoeval fetch …``)."""
+    return asset_path(instrument.font)
+
+
+def render_identity(instrument: InstrumentParams) -> dict[str, Any]:
+    """Everything about instrument and backend that changes the samples, for keys and attributes."""
+    return {
+        "instrument": instrument.model_dump(mode="json"),
+        "font_sha256": ASSETS[instrument.font].sha256,
+        "backend": {BACKEND: version("tinysoundfont"), "soxr": soxr.__libsoxr_version__},
+    }
+
+
+def sample_bank(instrument: InstrumentParams) -> SampleBank:
+    """The instrument's bank, kept for the next clip of this process."""
+    return _bank(str(font_path(instrument)), canonical_json(instrument.model_dump(mode="json")))
+
+
+@lru_cache(maxsize=2)
+def _bank(path: str, parameters: str) -> SampleBank:
+    return SampleBank(Path(path), InstrumentParams.model_validate_json(parameters))

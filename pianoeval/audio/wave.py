@@ -1,0 +1,131 @@
+"""Reading and resampling of audio, and 16-bit samples."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pianoeval.errors import BadInputError
+
+F4 = NDArray[np.float32]
+I2 = NDArray[np.int16]
+
+FULL_SCALE = 32_768
+_NEXT = "replace the file, or remove the clip from the corpus"
+
+
+def read_audio(
+    source: Path | bytes,
+    sample_rate_hz: int,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    max_duration_s: float = 1800.0,
+) -> F4:
+    """Decode (wav, flac, mp3, ogg), mix to mono and resample.
+
+    Channels are averaged, which keeps a mono recording stored as stereo at its level. Only
+    ``start_s..end_s`` is decoded; resampling is soxr VHQ.
+
+    Returns
+    -------
+    float32, shape (frames,), full scale ±1.
+
+    Raises
+    ------
+    BadInputError
+        Missing, unreadable, truncated or empty file, non-finite samples, an empty or too long
+        excerpt.
+    """
+    where = "audio data" if isinstance(source, bytes) else source
+    if isinstance(source, Path) and not source.is_file():
+        raise BadInputError("no such file", where=source, next_step="check the path")
+    stereo, rate_hz = _decode(source, where, start_s, end_s, max_duration_s)
+    if len(stereo) == 0:
+        raise BadInputError("no audio in it", where=where, next_step=_NEXT)
+    if not np.isfinite(stereo).all():
+        raise BadInputError("samples that are not finite numbers", where=where, next_step=_NEXT)
+    mono = stereo.mean(axis=1, dtype=np.float32)
+    return resample(mono, rate_hz, sample_rate_hz)
+
+
+def decoder_identity() -> dict[str, str]:
+    """Versions of what turns a file into samples, for keys."""
+    return {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__libsoxr_version__}
+
+
+def _decode(
+    source: Path | bytes, where: Path | str, start_s: float, end_s: float | None, limit_s: float
+) -> tuple[F4, int]:
+    handle = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    try:
+        with soundfile.SoundFile(handle) as file:
+            rate_hz = int(file.samplerate)
+            first = round(start_s * rate_hz)
+            last = file.frames if end_s is None else min(round(end_s * rate_hz), file.frames)
+            _check_excerpt(where, last - first, rate_hz, start_s, end_s, limit_s)
+            file.seek(first)
+            stereo = file.read(last - first, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        raise BadInputError(f"not readable as audio: {error}", where=where, next_step=_NEXT) from error
+    if len(stereo) < last - first:
+        raise BadInputError(
+            f"truncated: {len(stereo)} of {last - first} frames", where=where, next_step=_NEXT
+        )
+    return np.asarray(stereo, dtype=np.float32), rate_hz
+
+
+def _check_excerpt(
+    where: Path | str, frames: int, rate_hz: int, start_s: float, end_s: float | None, limit_s: float
+) -> None:
+    if frames <= 0:
+        raise BadInputError(
+            f"no audio between {start_s:g} s and {'its end' if end_s is None else f'{end_s:g} s'}",
+            where=where, next_step=_NEXT,
+        )  # fmt: skip
+    if frames > limit_s * rate_hz:
+        raise BadInputError(
+            f"{frames / rate_hz:.0f} s long", where=where,
+            allowed=f"{limit_s:g} s (midi.max_duration_s)",
+            next_step="cut the recording, or raise midi.max_duration_s in params.yaml",
+        )  # fmt: skip
+
+
+def resample(samples: F4, from_hz: float, to_hz: float) -> F4:
+    """soxr VHQ; the same array if the rates agree."""
+    if from_hz == to_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, from_hz, to_hz, "VHQ"), dtype=np.float32)
+
+
+def to_int16(samples: F4) -> I2:
+    """Round to 16 bit, without dither so that equal input gives equal bytes.
+
+    Raises
+    ------
+    BadInputError
+        The samples exceed full scale: nothing is clipped in silence.
+    """
+    check_peak(samples)
+    scaled = np.rint(np.asarray(samples, dtype=np.float64) * FULL_SCALE)
+    return np.minimum(scaled, FULL_SCALE - 1).astype(np.int16)
+
+
+def check_peak(samples: F4) -> None:
+    """Raise BadInputError if a sample lies outside ±1."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > 1.0:
+        raise BadInputError(
+            f"clips by {20 * np.log10(peak):.2f} dB", allowed="0 dBFS",
+            next_step="lower gain_db of the instrument in params.yaml (or re-export the recording)",
+        )  # fmt: skip
+
+
+def to_float32(samples: I2) -> F4:
+    """Inverse of :func:`to_int16`, full scale ±1."""
+    return np.asarray(samples, dtype=np.float32) / np.float32(FULL_SCALE)

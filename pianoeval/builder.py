@@ -1,0 +1,220 @@
+"""Compute the items that are missing, in worker processes, then assemble the store.
+
+A worker handles one clip at a time; a crash or a hang costs that clip and the worker is
+replaced. Items go to the cache from the worker, so a killed run loses only what was in flight.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import TimeoutError as JobTimeout
+from concurrent.futures import as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from pianoeval.cache import Array, Item, ItemCache
+from pianoeval.errors import BadInputError, CorruptDataError
+from pianoeval.params import RunParams
+from pianoeval.progress import Meter
+from pianoeval.quarantine import check_quarantine
+from pianoeval.store import write_store
+
+log = logging.getLogger(__name__)
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+ItemFunction = Callable[[Any], tuple[Mapping[str, Array], Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class ItemJob:
+    """One item to have: ``function(payload)`` gives its arrays and metadata."""
+
+    clip: str
+    key: str
+    payload: Any
+    audio_s: float
+
+
+@dataclass
+class BuildReport:
+    """What a build did; ``computed`` counts real calls, the rest came from the cache."""
+
+    computed: int = 0
+    reused: int = 0
+    audio_s: float = 0.0
+    seconds: float = 0.0
+    quarantined: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.computed} computed ({self.audio_s / 60:.1f} min of audio in {self.seconds:.0f} s), "
+            f"{self.reused} from the cache, {len(self.quarantined)} quarantined"
+        )
+
+
+def n_workers(run: RunParams) -> int:
+    """Processes to start: ``run.workers``, or one a core this process may use."""
+    return run.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
+        run.workers or os.cpu_count() or 1
+    )  # fmt: skip
+
+
+def missing_jobs(step: str, jobs: Sequence[ItemJob], cache: ItemCache) -> list[ItemJob]:
+    """One job for each key that is not in the cache, longest first."""
+    unique = {job.key: job for job in jobs if not cache.has(step, job.key)}
+    return sorted(unique.values(), key=lambda job: (-job.audio_s, job.clip))
+
+
+def build_store(
+    step: str,
+    jobs: Sequence[ItemJob],
+    function: ItemFunction,
+    *,
+    cache: ItemCache,
+    out: Path,
+    attrs: Mapping[str, Any],
+    run: RunParams,
+    already_quarantined: Mapping[str, str] | None = None,
+) -> BuildReport:
+    """Fill the cache for ``jobs`` and write the store ``out``.
+
+    Raises
+    ------
+    BadInputError
+        More clips failed than ``run.max_failed_fraction`` allows; what succeeded stays cached.
+    PianoevalError
+        Anything that is not the fault of one clip (disk full, missing weights).
+    """
+    quarantined = dict(already_quarantined or {})
+    todo = missing_jobs(step, jobs, cache)
+    report = BuildReport(reused=len({job.key for job in jobs}) - len(todo))
+    started = time.monotonic()
+    failed = _run(step, todo, function, cache, run, report)
+    report.seconds = time.monotonic() - started
+    quarantined |= {job.clip: failed[job.key] for job in jobs if job.key in failed}
+    report.quarantined = quarantined
+    total = len(jobs) + len(already_quarantined or {})
+    check_quarantine(quarantined, total, run.max_failed_fraction, step=step)
+
+    def items() -> Iterator[tuple[str, str, Item]]:
+        for job in jobs:
+            if job.key not in failed:
+                yield job.clip, job.key, _item(step, job, function, cache, run, report)
+
+    write_store(out, items(), attrs=attrs, quarantined=quarantined)
+    log.info("%s: %s", step, report)
+    return report
+
+
+def _item(
+    step: str, job: ItemJob, function: ItemFunction, cache: ItemCache, run: RunParams,
+    report: BuildReport,
+) -> Item:  # fmt: skip
+    """The item from the cache; one found damaged is computed again."""
+    item = cache.get(step, job.key)
+    if item is None:
+        report.reused -= 1
+        failed = _run(step, [job], function, cache, run, report)
+        item = cache.get(step, job.key)
+        if failed or item is None:
+            raise CorruptDataError(
+                f"item of clip '{job.clip}' cannot be restored: {failed or 'write lost'}",
+                where=cache.path(step, job.key), next_step="check the disk, then: dvc repro",
+            )  # fmt: skip
+    return item
+
+
+def _run(
+    step: str, todo: Sequence[ItemJob], function: ItemFunction, cache: ItemCache, run: RunParams,
+    report: BuildReport,
+) -> dict[str, str]:  # fmt: skip
+    """Compute ``todo``; returns ``{key: reason}`` of what failed."""
+    failed: dict[str, str] = {}
+    if not todo:
+        return failed
+    audio_s = sum(job.audio_s for job in todo)
+    workers = min(n_workers(run), len(todo))
+    with _single_threaded(), Meter(step, len(todo), amount=audio_s, unit="s of audio") as meter:
+        pool = ProcessPool(
+            max_workers=workers, context=get_context("spawn"),
+            initializer=_start_worker, initargs=[os.getpid(), _log_level()],
+        )  # fmt: skip
+        try:
+            futures = {
+                pool.schedule(
+                    _compute, args=[function, step, job, cache.root], timeout=run.job_timeout_s
+                ): job
+                for job in todo
+            }
+            for future in as_completed(futures):
+                job = futures[future]
+                reason = _reason(future, run)
+                if reason is None:
+                    report.computed += 1
+                    report.audio_s += job.audio_s
+                else:
+                    failed[job.key] = reason
+                meter.advance(job.audio_s)
+            pool.close()
+        finally:
+            pool.stop()  # a no-op after close; on an error or Ctrl-C it ends the workers at once
+            pool.join()
+    return failed
+
+
+def _reason(future: Any, run: RunParams) -> str | None:
+    """Why a job failed through the fault of its clip, or None; other errors are raised."""
+    try:
+        future.result()
+    except BadInputError as error:
+        return str(error)
+    except JobTimeout:
+        return f"no result after {run.job_timeout_s:g} s (run.job_timeout_s)"
+    except ProcessExpired as error:
+        return f"the worker died (exit code {error.exitcode})"
+    return None
+
+
+def _compute(function: ItemFunction, step: str, job: ItemJob, root: Path) -> None:
+    arrays, meta = function(job.payload)
+    ItemCache(root).put(step, job.key, arrays, meta)
+
+
+def _start_worker(parent: int, level: int) -> None:
+    """End with the parent, however it ends: an orphan would hold memory and cores."""
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _log_level() -> int:
+    return logging.getLogger().getEffectiveLevel()
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Workers inherit one thread a library: there is one process a core already."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

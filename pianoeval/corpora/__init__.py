@@ -1,0 +1,1 @@
+"""Corpora: where recordings and labels come from, in one manifest schema."""

@@ -1,0 +1,1 @@
+"""Frozen audio encoders: contract, chunk placement, extraction."""

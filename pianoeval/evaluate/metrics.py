@@ -1,0 +1,150 @@
+"""Metrics, each defined once as a function of sums over clips.
+
+All but the rank correlations depend on the data only through sums (of ratings, predictions, their
+products, hits among pairs ...). A resampled corpus therefore costs a weighted sum instead of a
+second pass over the clips, which is what makes 10,000 bootstrap draws cheap (``bootstrap``).
+
+Conventions: y = rating, p = out-of-fold prediction, both pooled over folds unless said otherwise.
+
+r2_pooled       1 − Σ(y−p)² / Σ(y−ȳ)², ȳ over the evaluated clips (Kvålseth 1985, eq. 1)
+r2_fold_mean    the same inside each fold (ȳ of the fold's test clips), averaged over folds; folds
+                without variance are left out
+mse, mae        mean squared / absolute error
+pearson, ccc    correlation; concordance 2σ_yp / (σ_y² + σ_p² + (ȳ−p̄)²) (Lin 1989, eq. 1)
+spearman        Pearson correlation of midranks (Spearman 1904)
+kendall         τ-b, corrected for ties (Kendall 1945)
+pairwise_XXX    among pairs of clips of the same segment **and the same fold** with |Δy| > margin:
+                share whose predictions are in the rated order, a tie counting ½; byte-identical
+                clips are no pair. Fold is part of the definition because predictions of models
+                trained on different folds are not comparable: the training mean is low exactly
+                where the held-out ratings are high, so even a constant would score below ½.
+intra_segment_std   standard deviation (n − 1) of predictions within a segment, mean over segments
+dispersion_ratio    within-segment standard deviation of p over that of y; below 1 = flattened
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+Sums = Mapping[str, Array]
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """Elementwise quotient; NaN where the denominator is not positive."""
+    out: Array = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
+
+
+def _variation(total: Array, squares: Array, n: Array) -> Array:
+    """Σ(x−x̄)² from Σx, Σx² and n, 0 where rounding leaves nothing."""
+    spread = squares - _ratio(total**2, n)
+    # Sums are taken about the grand mean, so a constant leaves no more than rounding error.
+    return np.where(spread > 1e-10 * np.maximum(squares, 1e-12), spread, 0.0)
+
+
+def r2_pooled(s: Sums) -> Array:
+    """Coefficient of determination over all out-of-fold predictions."""
+    return 1.0 - _ratio(s["sse"], _variation(s["y"], s["yy"], s["n"]))
+
+
+def r2_fold_mean(s: Sums) -> Array:
+    """Mean of the folds' own coefficients of determination."""
+    r2 = 1.0 - _ratio(s["fold_sse"], _variation(s["fold_y"], s["fold_yy"], s["fold_n"]))
+    known = np.isfinite(r2)
+    return _ratio(np.where(known, r2, 0.0).sum(axis=-1), known.sum(axis=-1).astype(np.float64))
+
+
+def mse(s: Sums) -> Array:
+    """Mean squared error."""
+    return _ratio(s["sse"], s["n"])
+
+
+def mae(s: Sums) -> Array:
+    """Mean absolute error."""
+    return _ratio(s["sae"], s["n"])
+
+
+def pearson(s: Sums) -> Array:
+    """Product-moment correlation."""
+    spread_y = _variation(s["y"], s["yy"], s["n"])
+    spread_p = _variation(s["p"], s["pp"], s["n"])
+    return _ratio(s["yp"] - _ratio(s["y"] * s["p"], s["n"]), np.sqrt(spread_y * spread_p))
+
+
+def ccc(s: Sums) -> Array:
+    """Concordance correlation coefficient."""
+    spread_y = _variation(s["y"], s["yy"], s["n"])
+    spread_p = _variation(s["p"], s["pp"], s["n"])
+    shift = _ratio((s["y"] - s["p"]) ** 2, s["n"])
+    return _ratio(2.0 * (s["yp"] - _ratio(s["y"] * s["p"], s["n"])), spread_y + spread_p + shift)
+
+
+def intra_segment_std(s: Sums) -> Array:
+    """Mean over segments of the predictions' standard deviation."""
+    return _ratio(s["segment_std"], s["segments"])
+
+
+def dispersion_ratio(s: Sums) -> Array:
+    """Within-segment spread of predictions relative to that of ratings."""
+    return np.sqrt(_ratio(s["within_pp"], s["within_yy"]))
+
+
+def margin_name(margin: float) -> str:
+    """``0.05`` → ``pairwise_005``; 0 → ``pairwise_0``."""
+    return "pairwise_0" if margin == 0 else f"pairwise_{round(margin * 100):03d}"
+
+
+def _pairwise(name: str) -> Callable[[Sums], Array]:
+    def accuracy(s: Sums) -> Array:
+        return _ratio(s[f"{name}_hits"], s[f"{name}_pairs"])
+
+    return accuracy
+
+
+def sum_metrics(margins: Sequence[float]) -> dict[str, Callable[[Sums], Array]]:
+    """Metrics that are functions of sums, by name, in the order of reporting."""
+    metrics: dict[str, Callable[[Sums], Array]] = {
+        "r2_pooled": r2_pooled,
+        "r2_fold_mean": r2_fold_mean,
+        "mse": mse,
+        "mae": mae,
+        "pearson": pearson,
+        "ccc": ccc,
+        "intra_segment_std": intra_segment_std,
+        "dispersion_ratio": dispersion_ratio,
+    }
+    return metrics | {margin_name(m): _pairwise(margin_name(m)) for m in margins}
+
+
+def spearman(y: Array, p: Array) -> Array:
+    """Rank correlation of each column, ignoring rows without a rating; (n, D) -> (D,)."""
+    return _per_column(y, p, lambda a, b: float(stats.spearmanr(a, b).statistic))
+
+
+def kendall(y: Array, p: Array) -> Array:
+    """τ-b of each column, ignoring rows without a rating; (n, D) -> (D,)."""
+    return _per_column(y, p, lambda a, b: float(stats.kendalltau(a, b).statistic))
+
+
+def _per_column(y: Array, p: Array, function: Callable[[Array, Array], float]) -> Array:
+    """Apply to the rated rows of each column; NaN where either side is constant."""
+    out = np.full(y.shape[1], np.nan)
+    for column in range(y.shape[1]):
+        rated = np.isfinite(y[:, column])
+        one, other = y[rated, column], p[rated, column]
+        if len(one) > 1 and np.ptp(one) > 0 and np.ptp(other) > 0:
+            out[column] = function(one, other)
+    return out
+
+
+RANK_METRICS: dict[str, Callable[[Array, Array], Array]] = {
+    "spearman": spearman,
+    "kendall": kendall,
+}
+HIGHER_IS_BETTER = {"mse": False, "mae": False}

@@ -1,0 +1,1 @@
+"""Symbolic performances: reading, features, alignment, rendering of scores, degradation."""

@@ -1,0 +1,1 @@
+"""Probes: regressors on frozen features, trained fold by fold."""

@@ -1,0 +1,309 @@
+r"""The two-layer perceptron of Dhiman (2026), all folds trained as one batched problem.
+
+Definition (his eq. 2): :math:`\hat y = W_2\,\mathrm{ReLU}(\mathrm{Dropout}(W_1 z + b_1)) + b_2`,
+mean squared error over all dimensions (eq. 3), Adam with L2 weight decay, early stopping on the
+validation R² (mean over dimensions), the best epoch's weights kept. Unlike there, the validation
+clips are a group *inside the training clips*; the reported fold is never looked at.
+
+Conventions: inputs are standardised on the training clips without the validation clips, so that
+these are as unseen as the test clips; initial weights are uniform in ±1/√(fan in), as
+``torch.nn.Linear`` does it.
+
+Batching: weights carry a leading fold axis and folds meet only in ``torch.bmm``. Random numbers
+are drawn from streams keyed by (seed, purpose, epoch) that all folds share: a fold sees the same
+initial weights, order and dropout masks whether it is trained alone or with others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.models.base import Fold, FoldPrediction, Standardiser
+from pianoeval.params import MlpParams
+
+_log = logging.getLogger(__name__)
+
+_INIT, _ORDER, _DROPOUT = 0, 1, 2  # purposes of the random streams
+_BYTES_PER_VALUE = 4 * 5  # weights, gradient, two moments, best weights; float32
+
+
+def initial_weights(n_features: int, n_outputs: int, params: MlpParams) -> list[Tensor]:
+    """W1 (features, hidden), b1 (1, hidden), W2 (hidden, outputs), b2 (1, outputs), float32."""
+    rng = np.random.default_rng([params.seed, _INIT])
+    shapes = [(n_features, params.hidden), (1, params.hidden)]
+    shapes += [(params.hidden, n_outputs), (1, n_outputs)]
+    fans = [n_features, n_features, params.hidden, params.hidden]
+    return [
+        torch.from_numpy(((2 * rng.random(shape, dtype=np.float32) - 1) / np.float32(fan**0.5)))
+        for shape, fan in zip(shapes, fans, strict=True)
+    ]
+
+
+def epoch_order(n_rows: int, epoch: int, params: MlpParams) -> np.ndarray:
+    """Order in which the rows are visited in an epoch, int64, shape (n_rows,)."""
+    return np.random.default_rng([params.seed, _ORDER, epoch]).permutation(n_rows)
+
+
+def dropout_masks(epoch: int, params: MlpParams) -> Iterator[Tensor]:
+    """Endless masks (batch, hidden), 0 or 1/(1 − dropout), one a step of the epoch."""
+    rng = np.random.default_rng([params.seed, _DROPOUT, epoch])
+    keep = 1.0 - params.dropout
+    while True:
+        kept = rng.random((params.batch_size, params.hidden), dtype=np.float32) < keep
+        yield torch.from_numpy(kept.astype(np.float32) / np.float32(keep))
+
+
+@dataclass
+class _Rows:
+    """Padded row numbers of several folds: ``index`` (folds, longest), ``length`` (folds,)."""
+
+    index: Tensor
+    length: Tensor
+
+    @classmethod
+    def pad(cls, rows: Sequence[np.ndarray]) -> _Rows:
+        """Pad by repeating the first row of each fold; the copies are never counted."""
+        longest = max(len(r) for r in rows)
+        index = np.repeat(np.array([r[:1] for r in rows], dtype=np.int64), longest, axis=1)
+        for number, row in enumerate(rows):
+            index[number, : len(row)] = row
+        return cls(torch.from_numpy(index), torch.tensor([len(r) for r in rows]))
+
+
+class _Problem:
+    """Several folds as one batch; folds are in descending order of their number of fit rows."""
+
+    def __init__(self, folds: Sequence[Fold], params: MlpParams) -> None:
+        self.params = params
+        fits, helds = zip(*(_split(fold) for fold in folds), strict=True)
+        order = sorted(range(len(folds)), key=lambda i: -len(fits[i]))
+        self.folds = [folds[i] for i in order]
+        self.order = order
+        self.fit = [self.folds[j].train[fits[i]] for j, i in enumerate(order)]
+        self.held = [self.folds[j].train[helds[i]] for j, i in enumerate(order)]
+        x = folds[0].x
+        self.x = torch.from_numpy(np.ascontiguousarray(x))
+        self.has_missing = bool(np.isnan(x).any())
+        scalers = [Standardiser.fit(x[rows]) for rows in self.fit]
+        self.median = _stack([s.median for s in scalers])
+        self.mean = _stack([s.mean for s in scalers])
+        self.inverse_scale = _stack([s.inverse_scale for s in scalers])
+        # NaN wherever a fold has no label to learn from: a slip would poison its loss at once.
+        self.y = torch.full((len(folds), len(x), folds[0].y.shape[1]), torch.nan)
+        for number, fold in enumerate(self.folds):
+            self.y[number, torch.from_numpy(fold.train)] = torch.from_numpy(
+                fold.y.astype(np.float32)
+            )
+
+    def inputs(self, alive: Tensor, rows: Tensor) -> Tensor:
+        """Standardised features of ``rows`` (folds, n) of the folds ``alive``: (folds, n, p)."""
+        x = self.x[rows]
+        if self.has_missing:
+            x = torch.where(torch.isnan(x), self.median[alive], x)
+        return (x - self.mean[alive]) * self.inverse_scale[alive]
+
+    def targets(self, alive: Tensor, rows: Tensor) -> Tensor:
+        """Labels of training rows, (folds, n, dimensions)."""
+        return self.y[alive[:, None], rows]
+
+
+def _split(fold: Fold) -> tuple[np.ndarray, np.ndarray]:
+    if fold.validation is None or not all(len(part) for part in fold.validation):
+        raise ConfigError(f"fold {fold.name} has no validation group for early stopping")
+    return fold.validation
+
+
+def _stack(vectors: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(vectors).astype(np.float32))[:, None, :]
+
+
+def forward(weights: Sequence[Tensor], z: Tensor) -> Tensor:
+    """Eq. 2 without dropout, for every fold: (folds, rows, features) → (folds, rows, outputs)."""
+    hidden = torch.baddbmm(weights[1], z, weights[0])
+    return torch.baddbmm(weights[3], hidden.relu_(), weights[2])
+
+
+def write_gradients(
+    gradients: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    z: Tensor,
+    y: Tensor,
+    counted: Tensor,
+    mask: Tensor,
+) -> None:
+    """Gradient of each fold's mean squared error (eq. 3), by hand and into given buffers.
+
+    Autograd would allocate every gradient anew at each step, which for wide views costs more than
+    the arithmetic (tests hold it against autograd).
+
+    Parameters
+    ----------
+    gradients, weights : W1, b1, W2, b2, each with a leading fold axis
+    z, y : (folds, rows, features), (folds, rows, outputs)
+    counted : bool, (folds, rows); rows that are padding are false
+    mask : (rows, hidden), dropout, shared by the folds
+    """
+    active = torch.baddbmm(weights[1], z, weights[0]).mul_(mask).relu_()
+    error = torch.baddbmm(weights[3], active, weights[2]).sub_(y)
+    share = 2.0 * counted / (counted.sum(dim=1, keepdim=True) * y.shape[2])
+    error.mul_(share[:, :, None])
+    torch.bmm(active.transpose(1, 2), error, out=gradients[2])
+    torch.sum(error, dim=1, keepdim=True, out=gradients[3])
+    back = torch.bmm(error, weights[2].transpose(1, 2)).mul_(mask).mul_(active > 0)
+    torch.bmm(z.transpose(1, 2), back, out=gradients[0])
+    torch.sum(back, dim=1, keepdim=True, out=gradients[1])
+
+
+class _Batch:
+    """State of the folds still in training."""
+
+    def __init__(self, problem: _Problem) -> None:
+        n_folds = len(problem.folds)
+        first = initial_weights(problem.x.shape[1], problem.y.shape[2], problem.params)
+        self.problem = problem
+        self.alive = torch.arange(n_folds)
+        self.weights = [w.expand(n_folds, *w.shape).clone() for w in first]
+        self.gradients = [torch.empty_like(w) for w in self.weights]
+        self.best = [w.clone() for w in self.weights]
+        self.best_r2 = torch.full((n_folds,), -torch.inf, dtype=torch.float64)
+        self.best_epoch = torch.full((n_folds,), -1)
+        self._optimise([{} for _ in range(n_folds * len(first))])
+
+    def _optimise(self, states: list[dict[str, Any]]) -> None:
+        """One optimiser over all folds; a fold without a gradient is left alone by a step."""
+        self.parameters = [torch.nn.Parameter(part) for w in self.weights for part in w]
+        params = self.problem.params
+        self.optimiser = torch.optim.Adam(
+            self.parameters, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
+        )
+        for parameter, state in zip(self.parameters, states, strict=True):
+            if state:
+                self.optimiser.state[parameter] = state
+
+    def train_epoch(self, epoch: int) -> None:
+        """One pass over the fit rows of every fold; a fold with fewer batches rests at the end."""
+        params, size = self.problem.params, self.problem.params.batch_size
+        fits = [self.problem.fit[fold] for fold in self.alive.tolist()]
+        rows = _Rows.pad([r[epoch_order(len(r), epoch, params)] for r in fits])
+        masks = dropout_masks(epoch, params)
+        for start in range(0, rows.index.shape[1], size):
+            count = (rows.length - start).clamp(0, size)
+            active = int((count > 0).sum())
+            index = rows.index[:active, start : start + size]
+            self._step(index, count[:active], next(masks)[: index.shape[1]])
+
+    @torch.no_grad()
+    def _step(self, index: Tensor, count: Tensor, mask: Tensor) -> None:
+        """One Adam step of the first ``len(index)`` folds on their next ``count`` rows."""
+        n = len(index)
+        z = self.problem.inputs(self.alive[:n], index)
+        y = self.problem.targets(self.alive[:n], index)
+        counted = torch.arange(index.shape[1])[None, :] < count[:, None]
+        weights = [w[:n] for w in self.weights]
+        write_gradients([g[:n] for g in self.gradients], weights, z, y, counted, mask)
+        n_folds = len(self.alive)
+        for position, parameter in enumerate(self.parameters):
+            slot, fold = divmod(position, n_folds)
+            parameter.grad = self.gradients[slot][fold] if fold < n else None
+        self.optimiser.step()
+
+    @torch.no_grad()
+    def validate(self, epoch: int) -> None:
+        """Validation R² of every fold; where it is the best so far, keep the weights."""
+        helds = _Rows.pad([self.problem.held[fold] for fold in self.alive.tolist()])
+        output = forward(self.weights, self.problem.inputs(self.alive, helds.index)).double()
+        truth = self.problem.targets(self.alive, helds.index).double()
+        for slot, length in enumerate(helds.length.tolist()):
+            name = self.problem.folds[int(self.alive[slot])].name
+            r2 = _mean_r2(truth[slot, :length], output[slot, :length], name)
+            if r2 > self.best_r2[slot]:
+                self.best_r2[slot], self.best_epoch[slot] = r2, epoch
+                for best, weight in zip(self.best, self.weights, strict=True):
+                    best[slot] = weight[slot]
+
+    @torch.no_grad()
+    def finish(self, done: Tensor) -> dict[int, FoldPrediction]:
+        """Predict the folds where ``done`` is true with their best weights and drop them."""
+        finished = {}
+        for slot in torch.nonzero(done).flatten().tolist():
+            fold = int(self.alive[slot])
+            rows = torch.from_numpy(self.problem.folds[fold].test)[None, :]
+            z = self.problem.inputs(self.alive[slot : slot + 1], rows)
+            values = forward([best[slot : slot + 1] for best in self.best], z)[0]
+            epoch, r2 = int(self.best_epoch[slot]), float(self.best_r2[slot])
+            name = self.problem.folds[fold].name
+            _log.info("mlp %s: epoch %d, validation R² %.3f", name, epoch, r2)
+            chosen = {"epoch": [float(epoch)], "validation_r2": [r2]}
+            finished[fold] = FoldPrediction(values.double().numpy(), chosen)
+        if finished:
+            self._keep(~done)
+        return finished
+
+    def _keep(self, kept: Tensor) -> None:
+        flags = kept.tolist() * len(self.weights)
+        old = zip(self.parameters, flags, strict=True)
+        states = [self.optimiser.state[parameter] for parameter, stays in old if stays]
+        for tensors in (self.weights, self.gradients, self.best):
+            tensors[:] = [tensor[kept] for tensor in tensors]
+        self.alive = self.alive[kept]
+        self.best_r2, self.best_epoch = self.best_r2[kept], self.best_epoch[kept]
+        self._optimise(states)
+
+
+def _mean_r2(truth: Tensor, output: Tensor, name: str) -> float:
+    """R² averaged over the dimensions that vary; (rows, dimensions) each."""
+    spread = (truth - truth.mean(dim=0)).square().sum(dim=0)
+    varies = spread > 0
+    if not bool(varies.any()):
+        raise ConfigError(f"no dimension varies within the validation group of fold {name}")
+    residual = (truth - output).square().sum(dim=0)
+    r2 = float((1 - residual[varies] / spread[varies]).mean())
+    if not np.isfinite(r2):
+        raise PianoevalError(
+            f"mlp diverged in fold {name}", next_step="lower probe.mlp.learning_rate"
+        )
+    return r2
+
+
+def _train(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction]:
+    problem = _Problem(folds, params)
+    batch = _Batch(problem)
+    finished: dict[int, FoldPrediction] = {}
+    for epoch in range(1, params.max_epochs + 1):
+        batch.train_epoch(epoch)
+        batch.validate(epoch)
+        last = epoch == params.max_epochs
+        done = epoch - batch.best_epoch >= params.patience
+        finished |= batch.finish(torch.full_like(done, True) if last else done)
+        if not len(batch.alive):
+            break
+    position = {original: number for number, original in enumerate(problem.order)}
+    return [finished[position[number]] for number in range(len(folds))]
+
+
+def predict_mlp(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction]:
+    """Train one perceptron a fold, as many folds at a time as ``memory_mb`` allows.
+
+    Raises
+    ------
+    ConfigError
+        A fold without a usable validation group.
+    PianoevalError
+        The loss diverged.
+    """
+    if not folds:
+        return []
+    values = params.hidden * (folds[0].x.shape[1] + folds[0].y.shape[1] + 1)
+    at_once = max(1, int(params.memory_mb * 2**20 / (_BYTES_PER_VALUE * values)))
+    predictions = []
+    for start in range(0, len(folds), at_once):
+        predictions += _train(folds[start : start + at_once], params)
+    return predictions

@@ -1,0 +1,115 @@
+r"""Ridge regression in closed form, its penalty chosen on inner group-aware folds.
+
+Definition: :math:`\hat\beta = \arg\min \|Y - Z\beta - \beta_0\|^2 + \lambda\|\beta\|^2` (Hoerl and
+Kennard, 1970), λ on the scale of ``sklearn.linear_model.Ridge(alpha=λ)``, intercept unpenalised.
+
+One eigendecomposition a (inner) fold serves the whole λ grid: of ZᵀZ (primal) or, with more
+features than training clips, of ZZᵀ (dual); both are the squared SVD of Z.
+
+Scaling: columns are scaled by the standard deviation of the fold's *training clips*; inner folds
+keep that scale and recompute only the centre. The scale of an inner fold's held clips is the one
+thing they share with its fit clips (no label is involved), and it lets one Gram matrix serve all
+inner folds.
+
+Selection: λ per output (``per_output: true``) or one λ for all outputs, by the smallest inner
+out-of-fold squared error, in units of the output's variance when shared.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pianoeval.errors import ConfigError
+from pianoeval.models.base import Float64, Fold, FoldPrediction, Rows, centre_gram
+from pianoeval.params import RidgeParams
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spectrum:
+    """``predict(λ) = left · diag(1 / (power + λ)) · right + mean``."""
+
+    left: Float64  # (out, rank)
+    power: Float64  # (rank,) squared singular values of the centred features
+    right: Float64  # (rank, outputs)
+    mean: Float64  # (outputs,)
+
+    def predict(self, penalty: Float64) -> Float64:
+        """Predictions (out, outputs) with one penalty an output, shape (outputs,)."""
+        shrunk = self.right / (self.power[:, None] + penalty[None, :])
+        return np.asarray(self.left @ shrunk + self.mean, dtype=np.float64)
+
+
+def _primal(z: Float64, y: Float64, fit: Rows, out: Rows) -> _Spectrum:
+    centre = z[fit].mean(axis=0)
+    inside, outside = z[fit] - centre, z[out] - centre
+    power, vectors = np.linalg.eigh(inside.T @ inside)
+    mean = y[fit].mean(axis=0)
+    right = vectors.T @ (inside.T @ (y[fit] - mean))
+    return _Spectrum(outside @ vectors, np.maximum(power, 0.0), right, mean)
+
+
+def _dual(gram: Float64, y: Float64, fit: Rows, out: Rows) -> _Spectrum:
+    power, vectors = np.linalg.eigh(centre_gram(gram, fit, fit))
+    mean = y[fit].mean(axis=0)
+    left = centre_gram(gram, fit, out) @ vectors
+    return _Spectrum(left, np.maximum(power, 0.0), vectors.T @ (y[fit] - mean), mean)
+
+
+def _choose(errors: Float64, y: Float64, grid: Float64, params: RidgeParams) -> Float64:
+    """Penalty of each output from inner squared errors, shape (grid, outputs)."""
+    if params.per_output:
+        return np.asarray(grid[errors.argmin(axis=0)], dtype=np.float64)
+    variance = y.var(axis=0)
+    varies = variance > 0
+    relative = (errors[:, varies] / variance[varies]).sum(axis=1)
+    return np.full(y.shape[1], grid[relative.argmin()])
+
+
+def _warn_at_edge(name: str, chosen: Float64, grid: Float64) -> None:
+    for edge, side in ((grid[0], "smallest"), (grid[-1], "largest")):
+        count = int((chosen == edge).sum())
+        if count and len(grid) > 1:
+            _log.warning(
+                "ridge %s: λ = %g, the %s of probe.ridge.lambdas, for %d of %d outputs",
+                name, edge, side, count, len(chosen),
+            )  # fmt: skip
+
+
+def predict_ridge_fold(fold: Fold, params: RidgeParams) -> FoldPrediction:
+    """Choose λ on ``fold.inner``, refit on all training clips, predict the test clips.
+
+    Raises
+    ------
+    ConfigError
+        A penalty ≤ 0, or no inner fold to choose on.
+    """
+    grid = np.sort(np.asarray(params.lambdas, dtype=np.float64))
+    if grid[0] <= 0:
+        raise ConfigError("a ridge penalty must be > 0", where="probe.ridge.lambdas")
+    if not fold.inner and len(grid) > 1:
+        raise ConfigError(f"fold {fold.name} has no inner folds to choose λ on")
+    rows = fold.gram if fold.is_wide else fold.standardised()
+    decompose = _dual if fold.is_wide else _primal
+    errors = np.zeros((len(grid), fold.y.shape[1]))
+    for fit, held in fold.inner:
+        spectrum = decompose(rows, fold.y, fit, held)
+        for index, penalty in enumerate(grid):
+            residual = fold.y[held] - spectrum.predict(np.full(fold.y.shape[1], penalty))
+            errors[index] += np.einsum("ij,ij->j", residual, residual)
+    chosen = _choose(errors, fold.y, grid, params)
+    _warn_at_edge(fold.name, chosen, grid)
+    everything = np.arange(fold.n_train)
+    test = np.arange(fold.n_train, fold.n_train + len(fold.test))
+    values = decompose(rows, fold.y, everything, test).predict(chosen)
+    return FoldPrediction(values, {"lambda": chosen.tolist()})
+
+
+def predict_ridge(folds: Sequence[Fold], params: RidgeParams) -> list[FoldPrediction]:
+    """:func:`predict_ridge_fold` for each fold."""
+    return [predict_ridge_fold(fold, params) for fold in folds]

@@ -1,0 +1,289 @@
+"""``params.yaml`` as frozen models: an unknown key is an error that lists the known ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pianoeval.errors import ConfigError
+from pianoeval.paths import workspace_root
+
+Scheme = Literal[
+    "segment", "content", "player", "movement", "movement_player",
+    "composition", "leave_one_player_out", "random",
+]  # fmt: skip
+ModelName = Literal["ridge", "mlp", "extra_trees", "boosting", "ensemble"]
+
+
+class Block(BaseModel):
+    """A block of parameters: immutable, and closed against misspelt keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Axes(Block):
+    """What the DVC matrix iterates over; names refer to the blocks below."""
+
+    corpus: list[str] = Field(min_length=1)
+    instrument: list[str] = Field(min_length=1)
+    encoder: list[str] = Field(min_length=1)
+    view: list[str] = Field(min_length=1)
+
+
+class RunParams(Block):
+    """How work is executed; never part of an item's key, because it changes no number."""
+
+    workers: int = Field(0, ge=0, description="processes; 0 = one a core")
+    job_timeout_s: float = Field(600.0, gt=0)
+    max_failed_fraction: float = Field(0.0, ge=0, le=1)
+
+
+class MidiLimits(Block):
+    """What is refused before synthesis."""
+
+    max_duration_s: float = Field(1800.0, gt=0)
+    max_notes: int = Field(200_000, gt=0)
+    max_bytes: int = Field(16 << 20, gt=0)
+
+
+class CorpusParams(Block):
+    """One corpus; ``loader`` names the module of ``pianoeval.corpora``."""
+
+    loader: Literal["studio", "percepiano", "folder"]
+    seed: int = 0
+    n_segments: int = Field(12, ge=2, description="studio: excerpts, spread over the works")
+    n_players: int = Field(3, ge=1, description="studio: simulated pianists")
+    segment_s: float = Field(8.0, gt=2, description="studio: wanted length of an excerpt")
+    tiers: list[int] = Field(default_factory=list, description="degraded versions of each take")
+    digest: str = Field("", description="folder: first digits of the wanted version; '' = any")
+
+
+class InstrumentParams(Block):
+    """One synthesised piano; every field but the names is part of the render key."""
+
+    font: str = Field(description="asset name of the sound font")
+    bank: int = Field(0, ge=0, le=128)
+    program: int = Field(0, ge=0, le=127)
+    gain_db: float = Field(0.0, description="fixed, calibrated once; never per clip")
+    velocity_layers: list[int] = Field(
+        default_factory=lambda: [127], min_length=1, description="velocities sampled and blended"
+    )
+    velocity_lowpass_cents: float = Field(
+        0.0, ge=0, description="low-pass opened by velocity, for one-layer fonts"
+    )
+    unison_cents: list[float] = Field(default_factory=lambda: [0.0], description="one voice each")
+    detune_cents: float = Field(0.0, ge=0, description="sd per key and string, seeded")
+    uneven_db: float = Field(0.0, ge=0, description="sd of a loss of level per key, seeded")
+    decay_db_s: float = Field(0.0, ge=0, description="decay added to the samples' own")
+    eq: list[tuple[Literal["highpass", "peak", "highshelf"], float, float, float]] = Field(
+        default_factory=list, description="(kind, Hz, dB, Q)"
+    )
+    seed: int = 0
+
+
+class RenderParams(Block):
+    """Rules of rendering that all instruments share."""
+
+    sample_rate_hz: int = Field(44_100, ge=16_000, le=96_000)
+    lead_s: float = Field(0.1, ge=0, description="silence kept before the first note")
+    max_tail_s: float = Field(1.0, ge=0, description="longest tail after the last note's end")
+    tail_decay_db: float = Field(60.0, gt=0, description="the tail also ends when this far down")
+    half_pedal_low: int = Field(25, ge=0, le=127, description="CC64 at which dampers rest fully")
+    half_pedal_high: int = Field(85, ge=0, le=127, description="CC64 at which dampers are clear")
+
+
+class ContourParams(Block):
+    """pYIN through librosa."""
+
+    instrument: str = Field(description="which render the contours are taken from")
+    sample_rate_hz: int = 22_050
+    fmin_hz: float = 27.5
+    fmax_hz: float = 4186.0
+    frame_length_frames: int = Field(2048, description="samples a window")
+    hop_frames: int = Field(512, description="samples a hop")
+
+
+class EncoderParams(Block):
+    """One frozen encoder; every field is part of the embedding key."""
+
+    kind: Literal["transkun", "mel"]
+    chunk_s: float = Field(10.0, gt=0)
+    layers: str = Field("all", description="'all', '4', '1..6', '1..6,ctx'")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    n_mels: int = Field(128, gt=0, description="mel only")
+    sample_rate_hz: int = Field(44_100, gt=0)
+    hop_frames: int = Field(1024, gt=0, description="mel only: samples a hop")
+    window_frames: int = Field(4096, gt=0, description="mel only: samples a window")
+
+
+class PoolParams(Block):
+    """Statistics over the frames of the whole clip."""
+
+    stats: list[Literal["mean", "std", "max", "min"]] = Field(min_length=1)
+
+
+class FoldParams(Block):
+    """How folds are cut."""
+
+    schemes: list[Scheme] = Field(min_length=1)
+    n_folds: int = Field(4, ge=2)
+    seed: int = 42
+
+
+class ViewParams(Block):
+    """What a model reads: the symbolic table, or layers of an encoder over instruments."""
+
+    source: Literal["symbolic", "embedding"]
+    encoder: str | None = None
+    layers: str = "all"
+    instruments: list[str] = Field(
+        default_factory=list, description="renders averaged; empty = all of axes.instrument"
+    )
+    level: bool = Field(True, description="append RMS, LUFS and peak to an embedding")
+    models: list[ModelName] = Field(min_length=1)
+
+
+class RidgeParams(Block):
+    lambdas: list[float] = Field(min_length=1)
+    inner_folds: int = Field(4, ge=2)
+    per_output: bool = Field(True, description="a penalty for each dimension, or one for all")
+
+
+class MlpParams(Block):
+    hidden: int = 512
+    dropout: float = Field(0.3, ge=0, lt=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    batch_size: int = Field(64, gt=0)
+    max_epochs: int = Field(200, gt=0)
+    patience: int = Field(15, gt=0)
+    validation_fraction: float = Field(0.15, gt=0, lt=1)
+    memory_mb: int = Field(1024, gt=0, description="weights and moments trained at once")
+    seed: int = 42
+
+
+class TreeParams(Block):
+    n_estimators: int = Field(400, gt=0)
+    min_samples_leaf: int = Field(2, gt=0)
+    max_features: float = Field(0.4, gt=0, le=1)
+    pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
+    pca_components: int = Field(64, gt=0)
+    seed: int = 42
+
+
+class BoostingParams(Block):
+    n_estimators: int = Field(200, gt=0)
+    learning_rate: float = Field(0.05, gt=0)
+    max_depth: int = Field(3, gt=0)
+    min_samples_leaf: int = Field(5, gt=0)
+    max_features: float = Field(0.3, gt=0, le=1)
+    subsample: float = Field(0.7, gt=0, le=1)
+    pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
+    pca_components: int = Field(64, gt=0)
+    seed: int = 42
+
+
+class ProbeParams(Block):
+    task: str = "rating"
+    ridge: RidgeParams
+    mlp: MlpParams
+    extra_trees: TreeParams
+    boosting: BoostingParams
+    ensemble: list[ModelName] = Field(min_length=1, description="averaged with equal weight")
+
+
+class EvaluateParams(Block):
+    n_bootstrap: int = Field(10_000, ge=100)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    margins: list[float] = Field(default_factory=lambda: [0.0, 0.05, 0.10])
+    seed: int = 42
+
+
+class Params(Block):
+    """The whole of ``params.yaml``."""
+
+    axes: Axes
+    run: RunParams
+    midi: MidiLimits
+    corpora: dict[str, CorpusParams]
+    render: RenderParams
+    instruments: dict[str, InstrumentParams]
+    contours: ContourParams
+    encoders: dict[str, EncoderParams]
+    pool: PoolParams
+    folds: FoldParams
+    views: dict[str, ViewParams]
+    probe: ProbeParams
+    evaluate: EvaluateParams
+
+
+def _explain(error: ValidationError, path: Path) -> ConfigError:
+    """The first fault as one sentence, with the known keys of its block where that helps."""
+    fault = error.errors()[0]
+    location = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        what = f"unknown parameter '{'.'.join(location)}'"
+        return ConfigError(what, where=path, allowed=", ".join(known), next_step=f"edit {path}")
+    what = f"parameter '{'.'.join(location)}': {fault['msg'].lower()}"
+    return ConfigError(what, where=path, next_step=f"edit {path}")
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """Field names of the block at ``location``, walking through named blocks (``encoders.mel``)."""
+    model: Any = Params
+    for part in location:
+        if isinstance(model, type) and issubclass(model, Block):
+            model = model.model_fields[part].annotation
+        if getattr(model, "__origin__", None) is dict and part not in Params.model_fields:
+            model = model.__args__[1]
+    return sorted(model.model_fields) if isinstance(model, type) else []
+
+
+def _check_names(params: Params, path: Path) -> None:
+    """Every name on an axis, and in a view, must have its block."""
+    wanted: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("axes.corpus", params.axes.corpus, dict(params.corpora)),
+        ("axes.instrument", params.axes.instrument, dict(params.instruments)),
+        ("axes.encoder", params.axes.encoder, dict(params.encoders)),
+        ("axes.view", params.axes.view, dict(params.views)),
+    ]
+    for name, view in params.views.items():
+        if view.source == "embedding":
+            encoder = [view.encoder] if view.encoder else [""]
+            wanted.append((f"views.{name}.encoder", encoder, dict(params.encoders)))
+        wanted.append((f"views.{name}.instruments", view.instruments, dict(params.instruments)))
+    for where, names, blocks in wanted:
+        for name in names:
+            if name not in blocks:
+                raise ConfigError(
+                    f"{where} names '{name}', which has no block",
+                    where=path,
+                    allowed=", ".join(sorted(blocks)),
+                    next_step=f"edit {path}",
+                )
+
+
+def parse_params(data: Any, path: Path = Path("params.yaml")) -> Params:
+    """Validate a parsed ``params.yaml``; raises ConfigError."""
+    try:
+        params = Params.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, path) from error
+    _check_names(params, path)
+    return params
+
+
+def load_params(path: Path | None = None) -> Params:
+    """Read and validate ``params.yaml`` of the workspace; raises ConfigError."""
+    path = path or workspace_root() / "params.yaml"
+    if not path.is_file():
+        raise ConfigError("no such file", where=path, next_step="cd to the project, or git clone it")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", where=path, next_step=f"edit {path}") from error
+    return parse_params(data, path)

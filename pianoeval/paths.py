@@ -1,0 +1,97 @@
+"""Where things lie: the workspace, the cache, and the files of one corpus."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_MARKERS = ("dvc.yaml", "params.yaml")
+
+
+def workspace_root() -> Path:
+    """Nearest directory at or above the current one that holds the pipeline; else the current."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if all((folder / marker).is_file() for marker in _MARKERS):
+            return folder
+    return here
+
+
+def cache_root() -> Path:
+    """Root of everything that is expensive and shared: ``items/``, ``assets/``, ``corpora/``.
+
+    ``$PIANOEVAL_CACHE``; else ``$DVC_ROOT/cache`` (inside ``dvc exp run --temp`` or ``--queue``
+    ``DVC_ROOT`` is the main worktree, so an item outlives a killed temporary run); else
+    ``cache/`` of the workspace.
+    """
+    if chosen := os.environ.get("PIANOEVAL_CACHE"):
+        return Path(chosen).expanduser()
+    if main := os.environ.get("DVC_ROOT"):
+        return Path(main) / "cache"
+    return workspace_root() / "cache"
+
+
+@dataclass(frozen=True)
+class CorpusPaths:
+    """Files of one corpus below ``data/<corpus>/`` and ``reports/<corpus>/``."""
+
+    corpus: str
+    workspace: Path = field(default_factory=workspace_root)
+
+    @property
+    def root(self) -> Path:
+        """``data/<corpus>``; paths in the manifest are relative to it."""
+        return self.workspace / "data" / self.corpus
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "raw"
+
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    @property
+    def clips(self) -> Path:
+        return self.root / "clips"
+
+    @property
+    def manifest(self) -> Path:
+        return self.clips / "manifest.parquet"
+
+    @property
+    def labels(self) -> Path:
+        return self.clips / "labels.parquet"
+
+    @property
+    def ratings(self) -> Path:
+        """Raw ratings, where the corpus has them."""
+        return self.source / "ratings.parquet"
+
+    @property
+    def symbolic(self) -> Path:
+        return self.root / "symbolic.parquet"
+
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds.parquet"
+
+    def audio(self, instrument: str) -> Path:
+        return self.root / "audio" / f"{instrument}.zarr"
+
+    def contours(self, instrument: str) -> Path:
+        return self.root / "contours" / f"{instrument}.zarr"
+
+    def embeddings(self, encoder: str, instrument: str) -> Path:
+        return self.root / "embeddings" / encoder / f"{instrument}.zarr"
+
+    def pooled(self, encoder: str, instrument: str) -> Path:
+        return self.root / "pooled" / encoder / f"{instrument}.zarr"
+
+    def predictions(self, view: str) -> Path:
+        return self.root / "predictions" / f"{view}.parquet"
+
+    @property
+    def results(self) -> Path:
+        return self.workspace / "reports" / self.corpus

@@ -1,0 +1,163 @@
+"""One self-contained page: no request leaves it, no clock enters it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pianoeval.errors import CorruptDataError
+from pianoeval.report import curves, dimensions, figures, leaks, prose, select, tables, words
+from pianoeval.report.data import CorpusReport
+from pianoeval.report.figures import Figure
+from pianoeval.report.svg import FIGURE_STYLE
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The headline table of one metric."""
+
+    metric: str
+    subset: str
+    lines: list[tuple[select.SchemeLine, Markup]]
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(
+        number=words.number,
+        percent=words.percent,
+        plain=words.plain,
+        scheme=words.scheme_name,
+        meaning=words.scheme_meaning,
+        metric=words.metric_name,
+        span=lambda score: words.interval(score.low, score.high),
+        path=lambda name: quote(str(name), safe=""),
+    )
+    return environment
+
+
+def _headline(report: CorpusReport, metric: str, prefix: str) -> Headline | None:
+    lines = select.headline(report, metric)
+    if not lines:
+        return None
+    limits = figures.metric_domain(select.rows_of(report, metric), metric)
+    drawn = [
+        (line, figures.strip(line, limits, f"{prefix}-strip-{metric}-{i}").render())
+        for i, line in enumerate(lines)
+    ]
+    return Headline(metric, select.subset_for(report, metric), drawn)
+
+
+def corpus_figures(report: CorpusReport, prefix: str = "f") -> dict[str, list[Figure]]:
+    """All figures of a corpus by group: ``r2``, ``pairwise``, ``layers``, ``dimensions``."""
+    margin, main = select.margin_metric(report), select.headline_scheme(report)
+    metrics = [m for m in ("r2_pooled", margin) if m]
+    layers = [
+        figure
+        for e, (encoder, views) in enumerate(curves.layer_views(report).items())
+        for metric in metrics
+        if (figure := curves.layer_curve(report, encoder, views, metric, f"{prefix}-l{e}{metric}"))
+    ]
+    by_dimension = dimensions.dot_plot(report, main, f"{prefix}-dim") if main else None
+    return {
+        "r2": figures.forests(report, "r2_pooled", prefix),
+        "pairwise": figures.forests(report, margin, prefix) if margin else [],
+        "layers": layers,
+        "dimensions": [by_dimension] if by_dimension else [],
+    }
+
+
+def corpus_context(report: CorpusReport, number: int) -> dict[str, Any]:
+    """Everything the template needs for one corpus."""
+    prefix = f"c{number}"
+    main = select.headline_scheme(report)
+    margin = select.margin_metric(report)
+    headlines = [_headline(report, metric, prefix) for metric in ("r2_pooled", margin) if metric]
+    heats = [dimensions.heat_table(report, scheme) for scheme in select.schemes(report)]
+    return {
+        "id": prefix,
+        "name": report.corpus,
+        "simulated": report.simulated,
+        "facts": tables.facts(report),
+        "task": report.task,
+        "main": main,
+        "keys": prose.key_numbers(report),
+        "audio": prose.audio_sentence(report),
+        "headlines": [headline for headline in headlines if headline is not None],
+        "skipped": sorted(report.skipped.items(), key=lambda kv: words.scheme_rank(kv[0])),
+        "figures": corpus_figures(report, prefix),
+        "margin": margin,
+        "subset_r2": select.subset_for(report, "r2_pooled"),
+        "subset_margin": select.subset_for(report, margin),
+        "heats": [heat for heat in heats if heat is not None],
+        "scatter": dimensions.scatter(report, main, prefix) if main else None,
+        "has_clips": report.manifest is not None,
+        "leaks": leaks.leak_table(report),
+        "notes": report.notes,
+        "caveats": prose.caveats(report),
+        "full": tables.full_table(report),
+        "provenance": tables.provenance(report),
+    }
+
+
+def render(corpora: Sequence[CorpusReport]) -> str:
+    """The page as text; raises CorruptDataError when there is no corpus or a name is repeated."""
+    names = [report.corpus for report in corpora]
+    if not names or len(set(names)) != len(names):
+        what = "a corpus is given twice" if names else "no corpus to report on"
+        raise CorruptDataError(
+            what, where="report", allowed="every corpus of axes.corpus once",
+            next_step="edit axes.corpus in params.yaml",
+        )  # fmt: skip
+    contexts = [corpus_context(report, i + 1) for i, report in enumerate(corpora)]
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8") + FIGURE_STYLE
+    script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
+    page = _environment().get_template("page.html.j2")
+    # Both files are ours and hold no "</": they enter the page as they are.
+    return page.render(corpora=contexts, style=Markup(style), script=Markup(script))  # noqa: S704
+
+
+def write_report(corpora: Sequence[CorpusReport], out: Path) -> None:
+    """Write the page; ``results.csv`` is linked as ``<corpus>/results.csv`` beside it.
+
+    Parameters
+    ----------
+    corpora : sequence of CorpusReport
+        In the order of the page.
+    out : Path
+        The HTML file, as a rule ``reports/index.html``.
+
+    Raises
+    ------
+    CorruptDataError
+        No corpus is given, or one twice.
+    """
+    text = render(corpora)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_figures(report: CorpusReport, folder: Path) -> list[Path]:
+    """The same figures as SVG files of their own, for papers and slides; they follow the theme."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for group in corpus_figures(report).values():
+        for figure in group:
+            path = folder / f"{tables.slug(figure.name)}.svg"
+            path.write_text(figure.svg.render(standalone=True) + "\n", encoding="utf-8", newline="\n")
+            written.append(path)
+    return written

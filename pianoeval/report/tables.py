@@ -1,0 +1,181 @@
+"""Tables of the page and of ``dvc plots``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pianoeval.report import select, words
+from pianoeval.report.data import CorpusReport
+from pianoeval.report.dimensions import predicted_and_rated
+
+#: Cells of the full table; beyond it the last rows are left to results.csv, and the page says so.
+_MAX_CELLS = 6_000
+_PLOT_COLUMNS = ["scheme", "features", "model", "row", "value", "ci_low", "ci_high"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of the full table."""
+
+    value: str
+    span: str
+
+
+@dataclass(frozen=True)
+class FullTable:
+    """Means over dimensions: a row a combination, a column a metric."""
+
+    heads: list[str]
+    metrics: list[str]
+    rows: list[tuple[list[str], str, list[Cell]]]
+    n_rows: int
+
+
+def full_table(report: CorpusReport) -> FullTable:
+    """Every combination of scheme, subset, features and model, best first within a scheme."""
+    table = report.results.loc[report.results["dimension"] == "mean"]
+    keys = ["scheme", "subset", "features", "model"]
+    for extra in ("seed", "task"):
+        # A column that never varies would only take room; it is named in the provenance.
+        if table.loc[~table["features"].isin(["ceiling", "lookup", "none"]), extra].nunique() > 1:
+            keys.insert(0, extra)
+    metrics = sorted(set(table["metric"]), key=words.metric_rank)
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        found.setdefault(tuple(str(row[k]) for k in keys), {})[str(row["metric"])] = row
+    order = sorted(found, key=lambda key: _rank(dict(zip(keys, key, strict=True)), found[key]))
+    fits = max(_MAX_CELLS // max(len(metrics), 1), 1)
+    rows = []
+    for key in order[:fits]:
+        names = [words.scheme_name(v) if k == "scheme" else v for k, v in zip(keys, key, strict=True)]
+        kind = words.kind(key[keys.index("features")])
+        rows.append((names, kind, [_cell(found[key].get(metric)) for metric in metrics]))
+    return FullTable(keys, metrics, rows, len(order))
+
+
+def _rank(key: Mapping[str, str], values: Mapping[str, Any]) -> tuple[Any, ...]:
+    value = float(values["r2_pooled"]["value"]) if "r2_pooled" in values else math.nan
+    down = -value if math.isfinite(value) else math.inf
+    return (
+        key.get("task", ""), words.scheme_rank(key["scheme"]), key["subset"], down,
+        key["features"], key["model"], key.get("seed", ""),
+    )  # fmt: skip
+
+
+def _cell(row: Mapping[str, Any] | None) -> Cell:
+    if row is None:
+        return Cell(words.ABSENT, "")
+    return Cell(words.number(row["value"]), words.interval(row["ci_low"], row["ci_high"]))
+
+
+def facts(report: CorpusReport) -> list[tuple[str, str]]:
+    """Sizes of the corpus as (number, noun), from the manifest, else from the results."""
+    manifest = report.manifest
+    if manifest is None:
+        most = report.results["n_clips"].max()
+        return [(words.count(float(most)), "clips")]
+    out = [(words.count(len(manifest)), "clips")]
+    human = manifest
+    if "is_score_render" in manifest.columns:
+        human = manifest.loc[~manifest["is_score_render"].fillna(value=False).astype(bool)]
+    nouns = {
+        "player": "players", "composition": "compositions", "movement": "movements",
+        "segment": "segments", "content_group": "content groups",
+    }  # fmt: skip
+    for column, noun in nouns.items():
+        source = human if column == "player" else manifest
+        if column in source.columns and (n := source[column].nunique()):
+            out.append((words.count(n), noun if n != 1 else noun.removesuffix("s")))
+    dimensions = set(report.results["dimension"]) - {"mean", ""}
+    if dimensions:
+        out.append((words.count(len(dimensions)), "dimensions"))
+    return out
+
+
+def provenance(report: CorpusReport) -> list[tuple[str, str]]:
+    """Where the numbers come from, as (name, value)."""
+    rows: list[tuple[str, str]] = []
+    if report.manifest is not None:
+        for column, name in (("corpus_version", "corpus version"), ("licence", "licence")):
+            if column in report.manifest.columns:
+                rows.append((name, _unique(report.manifest[column])))
+    for column, name in (("commit", "commit"), ("config_hash", "configuration"), ("seed", "seed")):
+        rows.append((name, _unique(report.results[column])))
+    clips, clusters = report.results["n_clips"], report.results["n_clusters"]
+    rows.append(("clips", _range(clips)))
+    rows.append(("clusters", _range(clusters)))
+    rows.append(("rows of results", words.count(len(report.results))))
+    return rows
+
+
+def _unique(column: pd.Series[Any]) -> str:
+    found = sorted({str(v) for v in column.dropna() if str(v) not in ("", "nan")})
+    shown = ", ".join(found[:6])
+    return (shown + (f" and {len(found) - 6} more" if len(found) > 6 else "")) or words.ABSENT
+
+
+def _range(column: pd.Series[Any]) -> str:
+    low, high = float(column.min()), float(column.max())
+    return words.count(low) if low == high else f"{words.count(low)} to {words.count(high)}"
+
+
+def write_plot_tables(report: CorpusReport, folder: Path) -> list[Path]:
+    """Small CSVs for ``dvc plots``; the same bytes for the same results.
+
+    Writes ``r2.csv`` and ``pairwise.csv`` (best model of every view and all baselines on every
+    scheme), ``layers.csv`` (single-layer views) and ``predicted.csv`` (best model of the headline
+    scheme; only its header when there are no predictions).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    margin = select.margin_metric(report) or "pairwise_005"
+    r2, pairs = _by_features(report, "r2_pooled"), _by_features(report, margin)
+    both = pd.concat([r2.assign(metric="r2_pooled"), pairs.assign(metric=margin)])
+    parts = both["features"].map(words.layer_of)
+    layers = both.loc[parts.notna()].copy()
+    layers.insert(0, "encoder", [part[0] for part in parts.dropna()])
+    layers.insert(1, "layer", [part[1] for part in parts.dropna()])
+    tables = {
+        "r2.csv": r2, "pairwise.csv": pairs, "layers.csv": layers, "predicted.csv": _pairs(report),
+    }  # fmt: skip
+    written = []
+    for name, table in tables.items():
+        path = folder / name
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        written.append(path)
+    return written
+
+
+def _by_features(report: CorpusReport, metric: str) -> pd.DataFrame:
+    table = select.rows_of(report, metric)
+    rows = []
+    for scheme in select.schemes(report):
+        found = select.scores(table, scheme)
+        models = select.best_by_features(found)
+        for s in [*models, *(s for s in found if s.kind in select.BASELINE_KINDS)]:
+            rows.append([scheme, s.features, s.model, s.name, s.value, s.low, s.high])
+        if top := select.ceiling(table, scheme):
+            rows.append([scheme, "ceiling", top.model, top.name, top.value, top.low, top.high])
+    return pd.DataFrame(rows, columns=_PLOT_COLUMNS)
+
+
+def _pairs(report: CorpusReport) -> pd.DataFrame:
+    columns = ["dimension", "clip", "rated", "predicted"]
+    scheme = select.headline_scheme(report)
+    if scheme is None:
+        return pd.DataFrame(columns=columns)
+    found = select.scores(select.rows_of(report, "r2_pooled"), scheme)
+    best = select.first(found, select.MODEL_KINDS)
+    both = predicted_and_rated(report, scheme, best) if best is not None else None
+    return pd.DataFrame(columns=columns) if both is None else both.loc[:, columns]
+
+
+def slug(name: str) -> str:
+    """A name that is safe as a file name and as an id."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"

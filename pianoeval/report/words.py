@@ -1,0 +1,146 @@
+"""Numbers and names as a reader meets them: formats, scheme descriptions, feature names."""
+
+from __future__ import annotations
+
+import math
+import re
+
+MINUS = "\N{MINUS SIGN}"
+ABSENT = "\N{EN DASH}"
+
+SCHEME_ORDER = (
+    "random", "segment", "content", "player", "leave_one_player_out", "movement", "composition",
+    "movement_player",
+)  # fmt: skip
+
+_SCHEMES = {
+    "random": ("random", "clips at random; shown only to make the leak visible"),
+    "segment": (
+        "segment",
+        "clips of one segment stay together; its notes, piece and player may be in training",
+    ),
+    "content": ("content", "segments that share notes stay together; piece and player are known"),
+    "player": ("player", "all clips of a player stay together; the music is known"),
+    "leave_one_player_out": ("leave one player out", "one player is new; the music is known"),
+    "movement": ("movement", "a whole movement is new; players may be known"),
+    "movement_player": ("movement × player", "both the movement and the player are new"),
+    "composition": ("composition", "a whole composition is new"),
+}
+
+_METRICS = {
+    "r2_pooled": "R² pooled",
+    "r2_fold_mean": "R² mean of folds",
+    "spearman": "Spearman ρ",
+    "pearson": "Pearson r",
+    "kendall": "Kendall τ",
+    "ndcg": "NDCG",
+    "mse": "MSE",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "ccc": "CCC",
+    "dispersion_ratio": "dispersion ratio",
+}
+
+METRIC_ORDER = (
+    "r2_pooled", "r2_fold_mean", "pairwise_0", "pairwise_005", "pairwise_010", "spearman",
+    "pearson", "kendall", "ccc", "mae", "mse",
+)  # fmt: skip
+
+#: Metrics where less is better; everything else is sorted from the top.
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "mae"})
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Fixed decimals with a true minus sign; an en dash where there is no value."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    text = f"{abs(value):.{digits}f}"
+    return (MINUS if value < 0 and float(text) != 0 else "") + text
+
+
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    """``0.051 to 0.262``, or nothing where there is no interval."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a whole percentage."""
+    if share is None or not math.isfinite(share):
+        return ABSENT
+    rounded = round(100 * share)
+    return f"{MINUS if rounded < 0 else ''}{abs(rounded)} %"
+
+
+def count(value: float) -> str:
+    """An integer with thousands separated; an en dash where it is not known."""
+    return f"{round(value):,}" if math.isfinite(value) else ABSENT
+
+
+def plain(name: str) -> str:
+    """A column name as words."""
+    return name.replace("_", " ").strip()
+
+
+def scheme_name(scheme: str) -> str:
+    return _SCHEMES[scheme][0] if scheme in _SCHEMES else plain(scheme)
+
+
+def scheme_meaning(scheme: str) -> str:
+    """What a scheme keeps out of training; empty for a scheme this version does not know."""
+    return _SCHEMES[scheme][1] if scheme in _SCHEMES else ""
+
+
+def scheme_rank(scheme: str) -> tuple[int, str]:
+    """Sort key: from the leakiest scheme to the strictest, unknown ones last."""
+    known = SCHEME_ORDER.index(scheme) if scheme in SCHEME_ORDER else len(SCHEME_ORDER)
+    return known, scheme
+
+
+def metric_rank(metric: str) -> tuple[int, str]:
+    known = METRIC_ORDER.index(metric) if metric in METRIC_ORDER else len(METRIC_ORDER)
+    return known, metric
+
+
+def metric_name(metric: str) -> str:
+    """``pairwise_005`` → ``pairwise |Δ| ≥ 0.05``."""
+    if match := re.fullmatch(r"pairwise_(\d+)", metric):
+        digits = match.group(1)
+        margin = int(digits) / 10 ** (len(digits) - 1)
+        return f"pairwise |Δ| ≥ {margin:.2f}" if margin else "pairwise, any Δ"
+    return _METRICS.get(metric, plain(metric))
+
+
+def kind(features: str) -> str:
+    """``symbolic``, ``audio``, ``lookup``, ``mean`` or ``ceiling``: how a row is drawn."""
+    special = {"lookup": "lookup", "none": "mean", "ceiling": "ceiling", "symbolic": "symbolic"}
+    if features in special:
+        return special[features]
+    return "symbolic" if features.startswith("symbolic") else "audio"
+
+
+def row_name(features: str, model: str) -> str:
+    """A row as read aloud: ``symbolic, extra trees`` or ``lookup of movement player``."""
+    what = kind(features)
+    if what == "mean":
+        return plain(model)
+    if what == "lookup":
+        return f"lookup, {plain(model)}"
+    return f"{features}, {plain(model)}"
+
+
+def layer_of(features: str) -> tuple[str, str] | None:
+    """``transkun-4`` → ``("transkun", "4")``; None for a view that is not one layer."""
+    match = re.fullmatch(r"(.+?)-(\d+|ctx|context|embedding|last|out)", features)
+    return (match.group(1), match.group(2)) if match else None
+
+
+def layer_rank(layer: str) -> tuple[int, int, str]:
+    """Sort key: numbered layers in order, then named ones."""
+    return (0, int(layer), "") if layer.isdigit() else (1, 0, layer)
+
+
+def joined(parts: list[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

@@ -1,0 +1,1 @@
+"""Training under nested cross-validation: nothing is selected on a reported fold."""

@@ -1,0 +1,17 @@
+"""folds@corpus: which fold tests each clip, for every scheme."""
+
+from pianoeval.corpora.manifest import read_manifest
+from pianoeval.evaluate.splits import make_folds
+from pianoeval.params import load_params
+from pianoeval.paths import CorpusPaths
+from stages import run
+
+
+def main(corpus: str) -> None:
+    paths = CorpusPaths(corpus)
+    folds = make_folds(read_manifest(paths.manifest), load_params().folds)
+    folds.to_parquet(paths.folds, index=False)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,15 @@
+"""ingest@corpus: raw files to a validated manifest, labels and MIDI or audio files."""
+
+from pianoeval.corpora.registry import ingest_corpus
+from pianoeval.params import load_params
+from pianoeval.paths import CorpusPaths
+from stages import run
+
+
+def main(corpus: str) -> None:
+    paths = CorpusPaths(corpus)
+    ingest_corpus(corpus, load_params(), paths.raw, paths.source)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,17 @@
+"""pool@corpus-encoder-instrument: statistics over the frames of each clip, all layers kept."""
+
+from pianoeval.features.pooling import pool_store
+from pianoeval.params import load_params
+from pianoeval.paths import CorpusPaths
+from pianoeval.store import RaggedStore
+from stages import run
+
+
+def main(corpus: str, encoder: str, instrument: str) -> None:
+    paths = CorpusPaths(corpus)
+    store = RaggedStore(paths.embeddings(encoder, instrument))
+    pool_store(store, load_params().pool.stats, paths.pooled(encoder, instrument))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pianoeval.errors import ConfigError
+from pianoeval.params import load_params, parse_params
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_the_shipped_file_is_valid() -> None:
+    assert load_params(ROOT / "params.yaml").axes.corpus == ["studio"]
+
+
+def test_an_unknown_key_lists_the_known_ones(data: dict[str, Any]) -> None:
+    data["encoders"]["transkun"]["chunk"] = 5
+    with pytest.raises(ConfigError, match=r"encoders\.transkun\.chunk.*chunk_s") as caught:
+        parse_params(data)
+    assert "edit params.yaml" in str(caught.value)
+
+
+def test_a_value_out_of_range_names_its_place(data: dict[str, Any]) -> None:
+    data["probe"]["mlp"]["dropout"] = 1.5
+    with pytest.raises(ConfigError, match=r"probe\.mlp\.dropout.*less than 1"):
+        parse_params(data)
+
+
+@pytest.mark.parametrize("axis", ["corpus", "instrument", "encoder", "features"])
+def test_a_name_on_an_axis_needs_its_block(data: dict[str, Any], axis: str) -> None:
+    data["axes"][axis] = ["nosuch"]
+    with pytest.raises(ConfigError, match=f"axes.{axis} names 'nosuch'"):
+        parse_params(data)
+
+
+def test_contours_come_from_an_instrument_that_is_rendered(data: dict[str, Any]) -> None:
+    data["contours"]["instrument"] = "honky_tonk"
+    data["axes"]["instrument"] = ["grand"]
+    with pytest.raises(ConfigError, match=r"contours\.instrument"):
+        parse_params(data)
+
+
+def test_a_missing_file_says_where_to_go(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cd to the project"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_broken_yaml_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("axes: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_params(path)
+
+
+def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("axes: !!python/object/apply:os.getcwd []", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_params(path)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pianoeval.cache import Item
+from pianoeval.errors import CorruptDataError, PianoevalError
+from pianoeval.store import RaggedStore, layout, write_store
+
+
+def make_items(lengths: list[int], dim: int = 4) -> Iterator[tuple[str, str, Item]]:
+    for number, length in enumerate(lengths):
+        rng = np.random.default_rng(number)
+        frames = rng.standard_normal((length, 2, dim)).astype(np.float16)
+        level = np.array([-30 - number, -31, -3], np.float32)
+        yield f"clip{number}", f"key{number}", Item({"frames": frames, "level": level}, {}, "")
+
+
+def tree_hash(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        total.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def small_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pianoeval.store._CHUNK_BYTES", 64)  # 8 frames of 4 float16
+    monkeypatch.setattr("pianoeval.store._SHARD_BYTES", 512)  # 32 frames of 2 x 4
+
+
+def test_layout_follows_the_design() -> None:
+    assert layout((13, 1024), np.dtype(np.float16)) == (256, 2048)
+    assert layout((1, 1), np.dtype(np.int16)) == (1 << 18, 1 << 25)
+
+
+@pytest.mark.parametrize("lengths", [[1], [32], [33, 1], [5, 40, 100, 3], [31, 1, 1, 64, 2]])
+def test_items_come_back_and_none_crosses_a_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+) -> None:
+    small_layout(monkeypatch)
+    write_store(tmp_path / "s", make_items(lengths), attrs={"encoder": "x"}, quarantined={"q": "bad"})
+    store = RaggedStore(tmp_path / "s")
+    for clip, key, item in make_items(lengths):
+        frames = item.arrays["frames"]
+        np.testing.assert_array_equal(store.frames(clip), frames)
+        row = store.row(clip)
+        start = int(store._start[row])
+        if len(frames) <= 32:
+            assert start // 32 == (start + len(frames) - 1) // 32
+        else:
+            assert start % 32 == 0
+        np.testing.assert_allclose(
+            store.pooled_mean[row], frames.astype(np.float64).mean(0), rtol=1e-6
+        )
+        np.testing.assert_array_equal(store.level[row], item.arrays["level"])
+        assert store.item_key(clip) == key
+    assert store.quarantined == {"q": "bad"}
+    assert store.attrs == {"encoder": "x"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 70), min_size=1, max_size=8))
+def test_bytes_depend_on_the_items_alone(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        small_layout(patch)
+        for name in ("a", "b", "b"):  # the second b replaces the first
+            write_store(folder / name, make_items(lengths), attrs={}, quarantined={})
+    assert tree_hash(folder / "a") == tree_hash(folder / "b")
+    assert not list(folder.glob(".*"))
+
+
+def test_every_flipped_byte_of_the_frames_is_detected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_layout(monkeypatch)
+    lengths = [8] * 12
+    write_store(tmp_path / "s", make_items(lengths), attrs={}, quarantined={})
+    shards = sorted(p for p in (tmp_path / "s" / "frames" / "c").rglob("*") if p.is_file())
+    for shard in shards:
+        clean = shard.read_bytes()
+        damaged = bytearray(clean)
+        damaged[-1] ^= 1
+        shard.write_bytes(damaged)
+        store = RaggedStore(tmp_path / "s")
+        bad = 0
+        for clip in store.clips:
+            try:
+                store.frames(clip)
+            except CorruptDataError:
+                bad += 1
+        assert bad == 1
+        shard.write_bytes(clean)
+
+
+def test_a_missing_shard_is_not_read_as_zeros(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", make_items([5, 6]), attrs={}, quarantined={})
+    for path in (tmp_path / "s" / "frames" / "c").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(CorruptDataError, match=r"clip 'clip0' differs.*\n.*dvc repro"):
+        RaggedStore(tmp_path / "s").frames("clip0")
+
+
+def test_silence_is_stored_as_silence(tmp_path: Path) -> None:
+    item = Item({"frames": np.zeros((9, 1, 1), np.int16), "level": np.zeros(3, np.float32)}, {}, "")
+    write_store(tmp_path / "s", [("quiet", "k", item)], attrs={}, quarantined={})
+    assert not RaggedStore(tmp_path / "s").frames("quiet").any()
+
+
+def test_an_empty_item_is_refused_and_the_old_store_kept(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", make_items([5]), attrs={}, quarantined={})
+    before = tree_hash(tmp_path / "s")
+    with pytest.raises(PianoevalError, match="shape"):
+        write_store(tmp_path / "s", make_items([5, 0]), attrs={}, quarantined={})
+    assert tree_hash(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize("content", [None, "text"])
+def test_what_is_no_store_says_so(tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    if content:
+        (folder / "zarr.json").write_text(content, encoding="utf-8")
+    with pytest.raises(PianoevalError, match=r"not a store.*\n.*dvc repro"):
+        RaggedStore(folder)
