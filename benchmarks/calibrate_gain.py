@@ -14,6 +14,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from pianoeval.audio.level import level_features
 from pianoeval.audio.render import render_performance
@@ -40,26 +41,49 @@ def midi_files(source: str) -> list[Path]:
     return [paths.root / path for path in sorted(chosen["midi_path"])]
 
 
-def sample(files: list[Path], n_clips: int) -> list[Performance]:
-    """``n_clips`` performances spread evenly over the files; unreadable ones are logged."""
-    chosen = np.unique(np.linspace(0, len(files) - 1, min(n_clips, len(files))).round().astype(int))
+def readable(files: list[Path]) -> list[Performance]:
+    """All performances; unreadable files are logged and left out."""
     performances = []
-    for index in chosen:
+    for path in files:
         try:
-            performances.append(read_midi(files[index]))
+            performances.append(read_midi(path))
         except BadInputError as error:
             log.warning("left out: %s", error)
     return performances
 
 
+def spread(performances: list[Performance], n_clips: int) -> list[Performance]:
+    """``n_clips`` of them, evenly spaced, for the mean level."""
+    last, count = len(performances) - 1, min(n_clips, len(performances))
+    return [performances[i] for i in np.unique(np.linspace(0, last, count).round().astype(int))]
+
+
+def loudest(performances: list[Performance], n_clips: int) -> list[Performance]:
+    """Those in which most power is struck within 50 ms, for the worst peak."""
+
+    def struck(performance: Performance) -> float:
+        power = np.concatenate([[0.0], np.cumsum((performance.velocity / 127.0) ** 4)])
+        until = np.searchsorted(performance.onset_s, performance.onset_s + 0.05)
+        return float((power[until] - power[:-1]).max())
+
+    return sorted(performances, key=struck, reverse=True)[:n_clips]
+
+
 def calibrate(
-    performances: list[Performance], instrument: InstrumentParams, render: RenderParams
+    performances: list[Performance],
+    instrument: InstrumentParams,
+    render: RenderParams,
+    n_clips: int,
 ) -> tuple[float, float, float]:
     """``(gain_db, mean RMS, worst peak)`` with that gain, rounded down to 0.1 dB."""
     trial = instrument.model_copy(update={"gain_db": TRIAL_GAIN_DB})
-    audio = [render_performance(performance, trial, render) for performance in performances]
-    levels = np.array([level_features(samples, render.sample_rate_hz) for samples in audio])
-    rms_db, peak_db = float(levels[:, 0].mean()), float(levels[:, 2].max())
+
+    def levels(chosen: list[Performance]) -> NDArray[np.float32]:
+        audio = [render_performance(performance, trial, render) for performance in chosen]
+        return np.array([level_features(samples, render.sample_rate_hz) for samples in audio])
+
+    rms_db = float(levels(spread(performances, n_clips))[:, 0].mean())
+    peak_db = float(levels(loudest(performances, n_clips))[:, 2].max())
     step = min(TARGET_RMS_DBFS - rms_db, HIGHEST_PEAK_DBFS - peak_db)
     gain_db = float(np.floor(10 * (TRIAL_GAIN_DB + step)) / 10)
     return gain_db, rms_db + gain_db - TRIAL_GAIN_DB, peak_db + gain_db - TRIAL_GAIN_DB
@@ -68,17 +92,23 @@ def calibrate(
 def main(
     source: Annotated[str, typer.Argument(help="corpus of the workspace, or a directory of MIDI")],
     instrument: Annotated[list[str] | None, typer.Option("-i", "--instrument")] = None,
-    clips: Annotated[int, typer.Option(help="how many to render")] = 40,
+    clips: Annotated[
+        int, typer.Option(help="how many to render for the mean, and for the peak")
+    ] = 40,
     params: Annotated[Path | None, typer.Option(help="params.yaml to read")] = None,
 ) -> None:
     """Print one line an instrument: name, gain, and the level it gives."""
     settings = load_params(params)
-    performances = sample(midi_files(source), clips)
+    performances = readable(midi_files(source))
     if not performances:
         raise typer.BadParameter(f"no readable MIDI files in '{source}'")
     for name in instrument or sorted(settings.instruments):
-        gain, rms, peak = calibrate(performances, settings.instruments[name], settings.render)
-        typer.echo(f"{name:>14}  gain_db: {gain:6.1f}   mean RMS {rms:6.1f}   peak {peak:6.1f} dBFS")
+        gain, rms, peak = calibrate(
+            performances, settings.instruments[name], settings.render, clips
+        )
+        typer.echo(
+            f"{name:>14}  gain_db: {gain:6.1f}   mean RMS {rms:6.1f}   peak {peak:6.1f} dBFS"
+        )
 
 
 if __name__ == "__main__":

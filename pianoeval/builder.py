@@ -26,6 +26,7 @@ from pianoeval.errors import BadInputError, CorruptDataError
 from pianoeval.params import RunParams
 from pianoeval.progress import Meter
 from pianoeval.quarantine import check_quarantine
+from pianoeval.rates import record_rate
 from pianoeval.store import write_store
 
 log = logging.getLogger(__name__)
@@ -63,9 +64,11 @@ class BuildReport:
 
 def n_workers(run: RunParams) -> int:
     """Processes to start: ``run.workers``, or one a core this process may use."""
-    return run.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-        run.workers or os.cpu_count() or 1
-    )  # fmt: skip
+    if run.workers:
+        return run.workers
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def missing_jobs(step: str, jobs: Sequence[ItemJob], cache: ItemCache) -> list[ItemJob]:
@@ -100,6 +103,7 @@ def build_store(
     started = time.monotonic()
     failed = _run(step, todo, function, cache, run, report)
     report.seconds = time.monotonic() - started
+    record_rate(step, report.audio_s, report.seconds, n_workers(run))
     quarantined |= {job.clip: failed[job.key] for job in jobs if job.key in failed}
     report.quarantined = quarantined
     total = len(jobs) + len(already_quarantined or {})

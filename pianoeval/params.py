@@ -30,7 +30,7 @@ class Axes(Block):
     corpus: list[str] = Field(min_length=1)
     instrument: list[str] = Field(min_length=1)
     encoder: list[str] = Field(min_length=1)
-    view: list[str] = Field(min_length=1)
+    features: list[str] = Field(min_length=1, description="symbolic, or encoders")
 
 
 class RunParams(Block):
@@ -68,11 +68,8 @@ class InstrumentParams(Block):
     bank: int = Field(0, ge=0, le=128)
     program: int = Field(0, ge=0, le=127)
     gain_db: float = Field(0.0, description="fixed, calibrated once; never per clip")
-    velocity_layers: list[int] = Field(
-        default_factory=lambda: [127], min_length=1, description="velocities sampled and blended"
-    )
     velocity_lowpass_cents: float = Field(
-        0.0, ge=0, description="low-pass opened by velocity, for one-layer fonts"
+        0.0, ge=0, description="how far the low-pass closes, velocity 127 to 0"
     )
     unison_cents: list[float] = Field(default_factory=lambda: [0.0], description="one voice each")
     detune_cents: float = Field(0.0, ge=0, description="sd per key and string, seeded")
@@ -104,6 +101,9 @@ class ContourParams(Block):
     fmax_hz: float = 4186.0
     frame_length_frames: int = Field(2048, description="samples a window")
     hop_frames: int = Field(512, description="samples a hop")
+    resolution_semitones: float = Field(
+        0.25, gt=0, le=1, description="grid of candidate pitches; 0.1 costs 20 times the time"
+    )
 
 
 class EncoderParams(Block):
@@ -113,6 +113,8 @@ class EncoderParams(Block):
     chunk_s: float = Field(10.0, gt=0)
     layers: str = Field("all", description="'all', '4', '1..6', '1..6,ctx'")
     precision: Literal["float32", "bfloat16"] = "float32"
+    weights: Literal["pretrained", "random"] = Field("pretrained", description="random = control")
+    seed: int = Field(0, description="of the random weights")
     n_mels: int = Field(128, gt=0, description="mel only")
     sample_rate_hz: int = Field(44_100, gt=0)
     hop_frames: int = Field(1024, gt=0, description="mel only: samples a hop")
@@ -134,22 +136,20 @@ class FoldParams(Block):
 
 
 class ViewParams(Block):
-    """What a model reads: the symbolic table, or layers of an encoder over instruments."""
+    """What a model reads of its features: all of the symbolic table, or layers of an encoder."""
 
-    source: Literal["symbolic", "embedding"]
-    encoder: str | None = None
-    layers: str = "all"
+    layers: str = Field("all", description="embeddings only: 'all', '4', '1..6,ctx'")
     instruments: list[str] = Field(
         default_factory=list, description="renders averaged; empty = all of axes.instrument"
     )
-    level: bool = Field(True, description="append RMS, LUFS and peak to an embedding")
+    level: bool = Field(True, description="embeddings only: append RMS, LUFS and peak")
     models: list[ModelName] = Field(min_length=1)
 
 
 class RidgeParams(Block):
     lambdas: list[float] = Field(min_length=1)
     inner_folds: int = Field(4, ge=2)
-    per_output: bool = Field(True, description="a penalty for each dimension, or one for all")
+    per_output: bool = Field(False, description="a penalty for each dimension, or one for all")
 
 
 class MlpParams(Block):
@@ -180,7 +180,7 @@ class BoostingParams(Block):
     max_depth: int = Field(3, gt=0)
     min_samples_leaf: int = Field(5, gt=0)
     max_features: float = Field(0.3, gt=0, le=1)
-    subsample: float = Field(0.7, gt=0, le=1)
+    max_bins: int = Field(64, ge=2, le=255, description="levels a feature is cut into")
     pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
     pca_components: int = Field(64, gt=0)
     seed: int = 42
@@ -199,6 +199,9 @@ class EvaluateParams(Block):
     n_bootstrap: int = Field(10_000, ge=100)
     confidence: float = Field(0.95, gt=0, lt=1)
     margins: list[float] = Field(default_factory=lambda: [0.0, 0.05, 0.10])
+    min_within_reliability: float = Field(
+        0.1, ge=0, le=1, description="below it a dimension is left out of mean pairwise accuracy"
+    )
     seed: int = 42
 
 
@@ -215,7 +218,7 @@ class Params(Block):
     encoders: dict[str, EncoderParams]
     pool: PoolParams
     folds: FoldParams
-    views: dict[str, ViewParams]
+    views: dict[str, dict[str, ViewParams]] = Field(description="by features, then by name")
     probe: ProbeParams
     evaluate: EvaluateParams
 
@@ -244,25 +247,30 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def _check_names(params: Params, path: Path) -> None:
-    """Every name on an axis, and in a view, must have its block."""
-    wanted: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("axes.corpus", params.axes.corpus, dict(params.corpora)),
-        ("axes.instrument", params.axes.instrument, dict(params.instruments)),
-        ("axes.encoder", params.axes.encoder, dict(params.encoders)),
-        ("axes.view", params.axes.view, dict(params.views)),
+    """Every name on an axis, and in a view, must have its block; view names must be unique."""
+    instruments = list(params.instruments)
+    wanted: list[tuple[str, list[str], list[str]]] = [
+        ("axes.corpus", params.axes.corpus, list(params.corpora)),
+        ("axes.instrument", params.axes.instrument, instruments),
+        ("axes.encoder", params.axes.encoder, list(params.encoders)),
+        ("axes.features", params.axes.features, list(params.views)),
+        ("axes.features", params.axes.features, ["symbolic", *params.axes.encoder]),
+        ("contours.instrument", [params.contours.instrument], params.axes.instrument),
     ]
-    for name, view in params.views.items():
-        if view.source == "embedding":
-            encoder = [view.encoder] if view.encoder else [""]
-            wanted.append((f"views.{name}.encoder", encoder, dict(params.encoders)))
-        wanted.append((f"views.{name}.instruments", view.instruments, dict(params.instruments)))
-    for where, names, blocks in wanted:
-        for name in names:
-            if name not in blocks:
+    names: list[str] = []
+    for features in params.axes.features:
+        for name, view in params.views.get(features, {}).items():
+            where = f"views.{features}.{name}.instruments"
+            wanted.append((where, view.instruments, params.axes.instrument))
+            names.append(name)
+    wanted.append(("views", sorted(set(n for n in names if names.count(n) > 1)), []))
+    for where, chosen, known in wanted:
+        for name in chosen:
+            if name not in known:
                 raise ConfigError(
-                    f"{where} names '{name}', which has no block",
+                    f"{where} names '{name}', which is not among the known",
                     where=path,
-                    allowed=", ".join(sorted(blocks)),
+                    allowed=", ".join(sorted(known)) or "each name once",
                     next_step=f"edit {path}",
                 )
 

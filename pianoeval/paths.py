@@ -71,7 +71,7 @@ class CorpusPaths:
 
     @property
     def symbolic(self) -> Path:
-        return self.root / "symbolic.parquet"
+        return self.features("symbolic") / "table.parquet"
 
     @property
     def folds(self) -> Path:
@@ -86,11 +86,20 @@ class CorpusPaths:
     def embeddings(self, encoder: str, instrument: str) -> Path:
         return self.root / "embeddings" / encoder / f"{instrument}.zarr"
 
-    def pooled(self, encoder: str, instrument: str) -> Path:
-        return self.root / "pooled" / encoder / f"{instrument}.zarr"
+    def features(self, name: str) -> Path:
+        """Everything that probes read of one encoder, or of the symbolic features."""
+        return self.root / "features" / name
 
-    def predictions(self, view: str) -> Path:
-        return self.root / "predictions" / f"{view}.parquet"
+    def pooled(self, encoder: str, instrument: str) -> Path:
+        return self.features(encoder) / f"{instrument}.zarr"
+
+    def predictions(self, features: str) -> Path:
+        return self.root / "predictions" / f"{features}.parquet"
+
+    @property
+    def evaluated(self) -> Path:
+        """Receipt of an evaluation: what the report stage depends on."""
+        return self.workspace / "data" / "evaluated" / f"{self.corpus}.json"
 
     @property
     def results(self) -> Path:

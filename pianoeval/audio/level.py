@@ -16,7 +16,7 @@ _BLOCK_S = 0.4
 
 
 def level_features(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
-    """``store.LEVEL_NAMES`` = ``(rms_dbfs, lufs, peak_dbfs)`` of a mono signal, float32, shape (3,).
+    """``(rms_dbfs, lufs, peak_dbfs)`` of a mono signal: float32, shape (3,).
 
     RMS and peak are relative to full scale 1.0 and never below -120 dB. The loudness is the gated
     loudness of BS.1770-4 (K weighting, 400 ms blocks, absolute gate -70 LUFS, relative gate

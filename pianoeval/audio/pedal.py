@@ -94,7 +94,8 @@ class Damping:
         release = float(self.release_s[note])
         held = self.integral_at(np.maximum(time, release)) - self.integral_at(release)
         loss = self.rate_db_s[note] * held
-        return loss + RESTRIKE_DB_S * np.maximum(time - self.restrike_s[note], 0.0)
+        struck = RESTRIKE_DB_S * np.maximum(time - self.restrike_s[note], 0.0)
+        return np.asarray(loss + struck, dtype=np.float64)
 
     def ends_s(self, lost_db: float = ENDED_DB) -> F8:
         """When every note has lost ``lost_db`` to damper or hammer; ``inf`` if it never does.

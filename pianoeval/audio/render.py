@@ -147,7 +147,7 @@ def render_item(job: RenderJob) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
         performance = read_midi(job.path, job.limits)
         audio = render_performance(performance, job.instrument, job.render, job.limits)
         start_s = audio_start_s(performance, job.render)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "frames": to_int16(audio)[:, None, None],
         "level": level_features(audio, rate_hz),
     }
@@ -174,7 +174,7 @@ def render_jobs(
         start_s, end_s = float(row["start_s"]), float(row["end_s"])
         if not path.is_file():
             raise BadInputError(
-                "a file of the manifest is missing", where=path, next_step="dvc repro --force ingest"
+                "a file of the manifest is missing", where=path, next_step="dvc repro"
             )
         if not is_recording and start_s != 0:
             raise BadInputError(
@@ -186,9 +186,7 @@ def render_jobs(
             STEP, CODE_VERSION, {"recording" if is_recording else "midi": sha256_file(path)},
             {**decoded, **span} if is_recording else played,
         )  # fmt: skip
-        job = RenderJob(
-            path, is_recording, start_s, end_s, instrument, params.render, params.midi
-        )
+        job = RenderJob(path, is_recording, start_s, end_s, instrument, params.render, params.midi)
         jobs.append(ItemJob(str(row["clip"]), key, job, end_s - start_s))
     return jobs
 

@@ -61,7 +61,7 @@ class SoundFontSource:
                 f"no preset {bank}:{program}", where=path,
                 allowed=", ".join(self._presets()), next_step="edit instruments: in params.yaml",
             )  # fmt: skip
-        # Left and right one after the other: this mode keeps the sample position in double precision.
+        # Left, then right: this mode keeps the sample position in double precision.
         self._font.set_output(OutputMode.StereoUnweaved, BANK_RATE_HZ * OVERSAMPLING, 0.0)
         self._font.set_max_voices(_MAX_VOICES)
         self._preset = (bank, program)
@@ -92,7 +92,7 @@ class SoundFontSource:
 
     def _render(self, seconds: float) -> F4:
         buffer = np.zeros((2, round(seconds * BANK_RATE_HZ) * OVERSAMPLING), dtype=np.float32)
-        self._font.render(memoryview(buffer.reshape(-1)).cast("B"))
+        self._font.render(buffer.reshape(-1).data.cast("B"))
         return buffer
 
 

@@ -1,11 +1,17 @@
 """Synthesis: every note is a sampled key times its damping, summed.
 
-The sound of a key at a velocity comes from a bank that is filled on demand: samples of the font at a
-few velocities (``velocity_layers``), blended for the velocities between. The level is ours and the
-same for all instruments: amplitude ∝ velocity², i.e. 40·log10(v / 127) dB, which is both what a
-SoundFont synthesiser must do by default (SoundFont 2.04, section 8.4.1) and the square law measured
-on synthesisers and disklaviers (Dannenberg 2006, ICMC, "The interpretation of MIDI velocity").
-The layers give the timbre only. There is no voice limit, and nothing depends on earlier files.
+Level and timbre are ours, so that they are alike in all instruments:
+
+* Amplitude ∝ velocity², i.e. 40·log10(v / 127) dB: what a SoundFont synthesiser must do by default
+  (SoundFont 2.04, section 8.4.1), and the square law of Dannenberg 2006 (ICMC, "The interpretation
+  of MIDI velocity"). tinysoundfont by itself plays 20·log10.
+* The free fonts have one layer, or need modulators that tinysoundfont lacks. So each key is sampled
+  once, at velocity 127, and softer notes pass a low-pass that closes with velocity
+  (``velocity_lowpass_cents``), computed for three velocities and blended between them.
+* Keys are voiced to one curve: the fonts' own steps of up to 9 dB between neighbouring keys would
+  be heard as dynamics. ``uneven_db`` puts unevenness back where it is wanted.
+
+There is no voice limit, and a clip does not depend on the clips before it.
 """
 
 from __future__ import annotations
@@ -30,19 +36,16 @@ ONSET_DELAY_S = 0.001
 _ONSET_LEVEL = 0.05
 _FADE_IN_FRAMES = 22
 _LEVEL_S = 0.3
-_LENGTHS_S = (4.1, 9.1, 20.1, 48.1)  # a string rings at most as long as the last
-_INAUDIBLE_DB = -90.0
+_MARGIN_S = 0.1  # what moving the attack into place may cost
+_LENGTHS_S = (3.0, 5.0, 9.0, 16.0, 28.0, 48.0)  # a string rings at most as long as the last
+_INAUDIBLE_DB = -80.0
+_VOICED_DBFS = -20.0
+_TREBLE_KEY = 76
+_TREBLE_DB_KEY = 0.3
 _FULL_BAND_HZ = 19_900.0
+_LAYERS = (32, 72, 127)
 _GRID_FRAMES = 32
-_BANK_BYTES = 384 << 20
-
-
-@dataclass(frozen=True)
-class _Key:
-    """What is measured once a key: where the attack lies, and how loud the key is."""
-
-    shift_frames: int
-    rms: float
+_BANK_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,84 +72,78 @@ class SampleBank:
     def __init__(self, path: Path, instrument: InstrumentParams) -> None:
         self._source = open_source(path, instrument.bank, instrument.program)
         self._params = instrument
-        self._layers = sorted(set(instrument.velocity_layers))
         rng = np.random.default_rng(instrument.seed)
         strings = len(instrument.unison_cents)
         spread = rng.standard_normal((128, strings)) * instrument.detune_cents
         self._cents = np.asarray(instrument.unison_cents)[None, :] + spread
         self._loss_db = np.abs(rng.standard_normal(128)) * instrument.uneven_db
-        self._keys: dict[int, _Key] = {}
         self._entries: OrderedDict[tuple[int, int], _Entry] = OrderedDict()
         self._bytes = 0
 
     def note(self, key_midi: int, velocity: int, n_frames: int) -> F4:
         """Undamped sound of a note: float32, at most ``n_frames`` at 44,100 Hz."""
-        upper = int(np.searchsorted(self._layers, velocity))
-        if upper == 0 or upper == len(self._layers):
-            layer = self._layers[min(upper, len(self._layers) - 1)]
-            sound = self._entry(key_midi, layer, n_frames)
-        else:
-            low, high = self._layers[upper - 1], self._layers[upper]
+        upper = int(np.searchsorted(_LAYERS, velocity))
+        low, high = _LAYERS[max(upper - 1, 0)], _LAYERS[upper]
+        sound = self._entry(key_midi, high, n_frames).sound[:n_frames]
+        if self._params.velocity_lowpass_cents and low != high:
             weight = np.float32((velocity - low) / (high - low))
-            soft = self._entry(key_midi, low, n_frames)
-            loud = self._entry(key_midi, high, n_frames)
-            length = min(len(soft), len(loud))
-            sound = soft[:length] * (1 - weight) + loud[:length] * weight
+            soft = self._entry(key_midi, low, n_frames).sound[:n_frames]
+            sound = soft * (1 - weight) + sound * weight
         return np.asarray(sound * np.float32((velocity / 127.0) ** 2), dtype=np.float32)
 
-    def _entry(self, key: int, layer: int, n_frames: int) -> F4:
-        """The first ``n_frames`` of a layer, sampled further if the bank holds less."""
+    def _entry(self, key: int, layer: int, n_frames: int) -> _Entry:
+        """A layer of a key that reaches ``n_frames``; sampled anew if the bank holds less."""
+        if not self._params.velocity_lowpass_cents:
+            layer = _LAYERS[-1]
         entry = self._entries.get((key, layer))
         if entry is None or not entry.reaches(n_frames):
-            wanted_s = n_frames / BANK_RATE_HZ
-            seconds = next((s for s in _LENGTHS_S if s > wanted_s), _LENGTHS_S[-1])
-            entry = self._build(key, layer, seconds)
+            entry = self._build(key, layer, n_frames)
             self._keep((key, layer), entry)
         self._entries.move_to_end((key, layer))
-        return entry.sound[:n_frames]
+        return entry
 
     def _keep(self, name: tuple[int, int], entry: _Entry) -> None:
         """Hold an entry, and let the ones used longest ago go when the bank is full."""
         old = self._entries.pop(name, None)
         self._bytes += entry.sound.nbytes - (old.sound.nbytes if old else 0)
         self._entries[name] = entry
-        while self._bytes > _BANK_BYTES and len(self._entries) > 1:
+        while self._bytes > _BANK_BYTES and len(self._entries) > len(_LAYERS):
             _, dropped = self._entries.popitem(last=False)
             self._bytes -= dropped.sound.nbytes
 
-    def _build(self, key: int, layer: int, seconds: float) -> _Entry:
-        """One layer of a key at the instrument's level."""
+    def _build(self, key: int, layer: int, n_frames: int) -> _Entry:
+        """Layer 127 is sampled; a softer one is that, low-passed, at the same attack level."""
+        seconds = next((s for s in _LENGTHS_S if s * BANK_RATE_HZ > n_frames), _LENGTHS_S[-1])
+        if layer == _LAYERS[-1]:
+            return self._sampled(key, seconds + _MARGIN_S)
+        loud = self._entry(key, _LAYERS[-1], n_frames)
+        part = loud.sound[: round(seconds * BANK_RATE_HZ)]
+        cents = self._params.velocity_lowpass_cents * (1 - layer / 127)
+        key_hz = 440 * 2 ** ((key - 69) / 12)
+        cutoff_hz = min(max(_FULL_BAND_HZ * 2 ** (-cents / 1200), 2 * key_hz), _FULL_BAND_HZ)
+        soft = equalise(part, [("lowpass", cutoff_hz, 0.0, np.sqrt(0.5))], BANK_RATE_HZ)
+        whole = loud.whole and len(part) == len(loud.sound)
+        return _Entry(soft * np.float32(_rms(part) / _rms(soft)), whole)
+
+    def _sampled(self, key: int, seconds: float) -> _Entry:
+        """A key at full velocity: strings, EQ, attack in place, voiced level, extra decay."""
         params = self._params
-        raw = self._strings(key, layer, seconds)
-        if key not in self._keys:
-            loud = raw if layer == 127 else self._strings(key, 127, 2 * _LEVEL_S)
-            shift = _onset_frame(loud) - round(ONSET_DELAY_S * BANK_RATE_HZ)
-            self._keys[key] = _Key(shift, _rms(_shifted(loud, shift)))
-        measured = self._keys[key]
-        sound = self._softened(_shifted(raw, measured.shift_frames), layer)
-        gain_db = params.gain_db - self._loss_db[key]
-        sound = sound * np.float32(measured.rms / _rms(sound) * 10 ** (gain_db / 20))
+        sound = equalise(self._strings(key, seconds), params.eq, BANK_RATE_HZ)
+        sound = _shifted(sound, _onset_frame(sound) - round(ONSET_DELAY_S * BANK_RATE_HZ))
+        level_db = params.gain_db + _voicing_db(key) - self._loss_db[key]
+        sound = sound * np.float32(10 ** (level_db / 20) / _rms(sound))
         if params.decay_db_s:
             time_s = np.arange(len(sound)) / BANK_RATE_HZ
             sound = sound * np.exp(-np.log(10) / 20 * params.decay_db_s * time_s).astype(np.float32)
-        sound = equalise(sound, params.eq, BANK_RATE_HZ)
         sound[:_FADE_IN_FRAMES] *= np.linspace(0, 1, _FADE_IN_FRAMES, dtype=np.float32)
-        return _cut_silence(sound, whole=seconds >= _LENGTHS_S[-1])
+        return _cut_silence(sound, longest=seconds > _LENGTHS_S[-1])
 
-    def _strings(self, key: int, velocity: int, seconds: float) -> F4:
+    def _strings(self, key: int, seconds: float) -> F4:
         """All strings of a key, tuned apart, at equal total power."""
-        voices = [self._source.sample(key, velocity, c, seconds) for c in self._cents[key]]
+        voices = [self._source.sample(key, 127, cents, seconds) for cents in self._cents[key]]
         length = min(len(voice) for voice in voices)
         total = np.sum([voice[:length] for voice in voices], axis=0, dtype=np.float32)
         return np.asarray(total / np.float32(np.sqrt(len(voices))), dtype=np.float32)
-
-    def _softened(self, sound: F4, layer: int) -> F4:
-        """Low-pass that closes as the layer gets softer, like SoundFont's default modulator 2."""
-        cents = self._params.velocity_lowpass_cents * (1 - layer / 127)
-        if cents == 0:
-            return sound.copy()
-        cutoff_hz = _FULL_BAND_HZ * 2 ** (-cents / 1200)
-        return equalise(sound, [("lowpass", cutoff_hz, 0.0, np.sqrt(0.5))], BANK_RATE_HZ)
 
 
 def mix(
@@ -185,6 +182,11 @@ def _onset_frame(sound: F4) -> int:
     return int(np.argmax(attack > _ONSET_LEVEL * attack.max()))
 
 
+def _voicing_db(key: int) -> float:
+    """Attack level (dBFS) of a key at velocity 127 and gain 0; less in the top octaves."""
+    return _VOICED_DBFS - _TREBLE_DB_KEY * max(key - _TREBLE_KEY, 0)
+
+
 def _shifted(sound: F4, frames: int) -> F4:
     """Drop leading frames, or put silence before."""
     return sound[frames:] if frames >= 0 else np.concatenate([np.zeros(-frames, np.float32), sound])
@@ -195,13 +197,17 @@ def _rms(sound: F4) -> float:
     return float(np.sqrt(np.mean(np.square(attack, dtype=np.float64))))
 
 
-def _cut_silence(sound: F4, *, whole: bool) -> _Entry:
-    """Cut where the rest stays 90 dB under the peak; a sound cut at the bank's limit is faded."""
-    audible = np.abs(sound) > np.abs(sound).max() * 10 ** (_INAUDIBLE_DB / 20)
-    length = len(sound) - int(np.argmax(audible[::-1]))
-    if length < len(sound) - BANK_RATE_HZ // 10:
-        return _Entry(sound[:length].copy(), True)
-    if whole:
-        fade = BANK_RATE_HZ
-        sound[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-    return _Entry(sound, whole)
+def _cut_silence(sound: F4, *, longest: bool) -> _Entry:
+    """Cut at the first 0.1 s that stays 80 dB under the attack; fade at the bank's limit.
+
+    Where it is cut does not depend on how long was sampled, so neither does a render.
+    """
+    block = BANK_RATE_HZ // 10
+    threshold = np.abs(sound[: round(_LEVEL_S * BANK_RATE_HZ)]).max() * 10 ** (_INAUDIBLE_DB / 20)
+    peaks = np.abs(sound[: len(sound) // block * block]).reshape(-1, block).max(axis=1)
+    quiet = np.flatnonzero(peaks < threshold)
+    if len(quiet):
+        return _Entry(sound[: quiet[0] * block].copy(), True)
+    if longest:
+        sound[-BANK_RATE_HZ:] *= np.linspace(1, 0, BANK_RATE_HZ, dtype=np.float32)
+    return _Entry(sound, longest)

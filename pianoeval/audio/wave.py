@@ -16,6 +16,7 @@ F4 = NDArray[np.float32]
 I2 = NDArray[np.int16]
 
 FULL_SCALE = 32_768
+_SLACK_S = 0.1  # durations in tables are rounded, and those of mp3 files estimated
 _NEXT = "replace the file, or remove the clip from the corpus"
 
 
@@ -67,12 +68,21 @@ def _decode(
         with soundfile.SoundFile(handle) as file:
             rate_hz = int(file.samplerate)
             first = round(start_s * rate_hz)
-            last = file.frames if end_s is None else min(round(end_s * rate_hz), file.frames)
+            last = file.frames if end_s is None else round(end_s * rate_hz)
+            if last > file.frames + _SLACK_S * rate_hz:
+                raise BadInputError(
+                    f"ends at {file.frames / rate_hz:.2f} s, before the wanted {end_s:g} s",
+                    where=where,
+                    next_step=_NEXT,
+                )
+            last = min(last, file.frames)
             _check_excerpt(where, last - first, rate_hz, start_s, end_s, limit_s)
             file.seek(first)
             stereo = file.read(last - first, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
-        raise BadInputError(f"not readable as audio: {error}", where=where, next_step=_NEXT) from error
+        raise BadInputError(
+            f"not readable as audio: {error}", where=where, next_step=_NEXT
+        ) from error
     if len(stereo) < last - first:
         raise BadInputError(
             f"truncated: {len(stereo)} of {last - first} frames", where=where, next_step=_NEXT
@@ -81,7 +91,12 @@ def _decode(
 
 
 def _check_excerpt(
-    where: Path | str, frames: int, rate_hz: int, start_s: float, end_s: float | None, limit_s: float
+    where: Path | str,
+    frames: int,
+    rate_hz: int,
+    start_s: float,
+    end_s: float | None,
+    limit_s: float,
 ) -> None:
     if frames <= 0:
         raise BadInputError(

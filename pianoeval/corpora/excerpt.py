@@ -15,6 +15,12 @@ PHRASE_BARS = 4
 # Level against mezzo-forte: about 3 dB a step.
 DYNAMICS_DB = {"ppp": -9.0, "pp": -6.5, "p": -4.0, "mp": -1.5, "mf": 0.0, "f": 3.0, "ff": 5.5}
 
+# Triads and seventh chords as semitones above the root.
+CHORDS = (
+    {0, 4, 7, 10}, {0, 4, 7, 11}, {0, 3, 7, 10}, {0, 3, 6, 10}, {0, 3, 6, 9}, {0, 4, 8},
+    {0, 3, 7, 11},
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Press:
@@ -59,9 +65,7 @@ def levels(score: Any, bars: list[Any]) -> list[tuple[float, float]]:
     return level + sorted((at, db) for at, db in marks.items() if at > 0)
 
 
-def table(
-    presses: list[Press], end: Fraction, dynamics: list[tuple[float, float]]
-) -> NDArray[Any]:
+def table(presses: list[Press], end: Fraction, dynamics: list[tuple[float, float]]) -> NDArray[Any]:
     """Rows of ``NOTE_DTYPE``: unisons between parts merged, the melody marked."""
     unique: dict[tuple[Fraction, int, int], Press] = {}
     for press in presses:
@@ -76,22 +80,20 @@ def table(
     for press in rows:
         if press.part == 0 and not press.grace:
             top[press.onset] = max(press.pitch, top.get(press.onset, 0))
-    notes = np.zeros(len(rows), NOTE_DTYPE)
     at = [beat for beat, _ in dynamics]
-    for row, press in zip(notes, rows, strict=True):
+    values = []
+    for press in rows:
         level = dynamics[int(np.searchsorted(at, float(press.onset), "right")) - 1][1]
         melody = press.part == 0 and not press.grace and top[press.onset] == press.pitch
-        row[...] = (
-            press.onset, min(press.end, end) - press.onset, press.pitch, press.part, press.bar,
-            press.strength, melody, press.grace, press.roll, press.staccato, press.accent,
-            press.slurred, level,
-        )  # fmt: skip
-    return notes
+        values.append((
+            float(press.onset), float(min(press.end, end) - press.onset), press.pitch,
+            press.part, press.bar, press.strength, melody, press.grace, press.roll,
+            press.staccato, press.accent, press.slurred, level,
+        ))  # fmt: skip
+    return np.array(values, NOTE_DTYPE)
 
 
-def phrases(
-    presses: list[Press], offsets: list[Fraction], end: Fraction
-) -> NDArray[np.float64]:
+def phrases(presses: list[Press], offsets: list[Fraction], end: Fraction) -> NDArray[np.float64]:
     """Boundaries: the ends of fermatas, and every fourth bar where no fermata is within two."""
     marks = {min(p.end, end) for p in presses if p.fermata}
     # Four voices end a fermata together; a hold inside the last beat is the same boundary.
@@ -117,25 +119,33 @@ def beats(bars: list[Any], offsets: list[Fraction]) -> list[tuple[float, bool]]:
 
 
 def harmonies(notes: NDArray[Any], felt: list[tuple[float, bool]]) -> NDArray[np.float64]:
-    """Beats where the pedal must change: a new bar's harmony, or a new bass within the bar.
+    """Beats where the pedal must change, given every felt beat and whether it opens a bar.
 
-    Within a bar the harmony counts as changed when the lowest note struck on the beat is not
-    one of the pitch classes held so far, or lies below all of them: broken chords and the
-    off-beats of a stride or waltz bass keep their pedal.
+    A struck downbeat always changes it. Within a bar the harmony counts as changed when the
+    notes under the melody, from this beat to the next and since the last change, do not fit one
+    triad or seventh chord; so broken chords and the off-beats of a stride or waltz bass keep
+    their pedal, and a chorale changes with each chord.
     """
     changes = [0.0]
     held: set[int] = set()
-    lowest = 128
-    ends = [beat for beat, _ in felt[1:]] + [np.inf]
+    onset = notes["onset_beats"]
+    plain = notes["grace"] == 0
+    ends = [*(beat for beat, _ in felt[1:]), np.inf][: len(felt)]
     for (beat, downbeat), end in zip(felt, ends, strict=True):
-        onset = notes["onset_beats"]
-        now = notes["pitch_midi"][np.isclose(onset, beat) & (notes["grace"] == 0)]
-        inside = notes["pitch_midi"][(onset >= beat - 1e-6) & (onset < end - 1e-6)]
-        if len(now) and beat > 0:
-            bass = int(now.min())
-            if downbeat or bass < lowest or bass % 12 not in held:
-                changes.append(beat)
-                held, lowest = set(), 128
-        held |= {int(pitch) % 12 for pitch in inside}
-        lowest = min([lowest, *(int(pitch) for pitch in inside)])
+        inside = (onset >= beat - 1e-6) & (onset < end - 1e-6) & plain
+        struck = bool((np.isclose(onset, beat) & plain).any())
+        classes = {int(p) % 12 for p in notes["pitch_midi"][inside & ~notes["melody"]]}
+        if struck and beat > 0 and (downbeat or not _one_chord(held | classes)):
+            changes.append(beat)
+            held = set()
+        held |= classes
     return np.array(changes)
+
+
+def _one_chord(classes: set[int]) -> bool:
+    """Whether all pitch classes belong to one triad or seventh chord."""
+    return any(
+        all((pitch - root) % 12 in chord for pitch in classes)
+        for root in range(12)
+        for chord in CHORDS
+    )

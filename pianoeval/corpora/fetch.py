@@ -31,7 +31,6 @@ from pianoeval.errors import (
     BadInputError,
     ConfigError,
     CorruptDataError,
-    MissingAssetError,
     PianoevalError,
 )
 from pianoeval.params import CorpusParams
@@ -170,7 +169,7 @@ def _studio_receipt(name: str) -> Receipt:
 def _get_upstream(up: Upstream, name: str, source: Path | None, staging: Path) -> Receipt:
     expected = up.files()
     if source is not None:
-        check_files(source, expected, f"rm -r the copy, or: {_get(name, None)}")
+        check_files(source, expected, f"take a copy of commit {up.commit}, or: {_get(name, None)}")
         copy_files(source, staging, sorted(expected), link=False)
     else:
         with tempfile.TemporaryDirectory(prefix=".clone.", dir=staging.parent) as folder:

@@ -17,7 +17,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from pianoeval.corpora.excerpt import Press, beats, exact, harmonies, levels, meter_of, phrases, table
+from pianoeval.corpora.excerpt import (
+    Press,
+    beats,
+    exact,
+    harmonies,
+    levels,
+    meter_of,
+    phrases,
+    table,
+)
 from pianoeval.errors import BadInputError
 from pianoeval.midi.score import ScoreNotes
 
@@ -40,7 +49,7 @@ def read_score(path: Path) -> Any:
     try:
         text = _score_text(path)
         kind = "humdrum" if path.suffix == ".krn" else "musicxml"
-        score = converter.parseData(text, format=kind)
+        score: Any = converter.parseData(text, format=kind)
         bars = [list(part.getElementsByClass("Measure")) for part in score.parts]
     except (
         OSError, zipfile.BadZipFile, UnicodeDecodeError, ElementTree.ParseError, Music21Exception,
@@ -101,7 +110,7 @@ def cut(
     chosen = [score.parts[index] for index in parts or range(len(score.parts))]
     presses: list[Press] = []
     for index, part in enumerate(chosen):
-        presses += _part_presses(part, index, start, stop)
+        presses += _part_presses(score, part, index, start, stop)
     if not presses:
         raise BadInputError(f"no notes in bars {first} to {last}", where=where, next_step=_NEXT)
     bars = list(chosen[0].getElementsByClass("Measure"))[start:stop]
@@ -114,12 +123,12 @@ def cut(
     )  # fmt: skip
 
 
-def _part_presses(part: Any, index: int, start: int, stop: int) -> list[Press]:
+def _part_presses(score: Any, part: Any, index: int, start: int, stop: int) -> list[Press]:
     """Key presses of one part in the bars ``start`` to ``stop``, ties joined."""
     bars = list(part.getElementsByClass("Measure"))[start:stop]
     if not bars:
         return []
-    slurs = _slurs(part)
+    slurs = _slurs(score, part)
     raw: list[Press] = []
     for number, bar in enumerate(bars):
         base = exact(bar.offset - bars[0].offset)
@@ -136,18 +145,22 @@ def _part_presses(part: Any, index: int, start: int, stop: int) -> list[Press]:
     return _join_ties(_number_graces(raw))
 
 
-def _slurs(part: Any) -> list[tuple[Fraction, Fraction]]:
-    """Slurs as (onset of the first, onset of the last note) from the start of the part.
+def _slurs(score: Any, part: Any) -> list[tuple[Fraction, Fraction]]:
+    """Slurs of a part as (onset of the first, onset of the last note) from its start.
 
-    A slur of the other staff is kept with the first one in MusicXML; its notes are looked up
-    where they stand.
+    MusicXML keeps the slurs of both staves with the first one, so notes are told by identity.
     """
+    onsets = {
+        id(element): exact(bar.offset) + exact(element.getOffsetInHierarchy(bar))
+        for bar in part.getElementsByClass("Measure")
+        for element in bar.recurse().notes
+    }
     spans = []
-    for slur in part.recurse().getElementsByClass("Slur"):
-        ends = [slur.getFirst(), slur.getLast()]
-        if all(end is not None and part in [s for s in end.containerHierarchy()] for end in ends):
-            spans.append(tuple(exact(end.getOffsetInHierarchy(part)) for end in ends))
-    return [(begin, close) for begin, close in spans if close > begin]
+    for slur in score.recurse().getElementsByClass("Slur"):
+        begin, close = onsets.get(id(slur.getFirst())), onsets.get(id(slur.getLast()))
+        if begin is not None and close is not None and close > begin:
+            spans.append((begin, close))
+    return spans
 
 
 def _element_presses(
@@ -173,7 +186,12 @@ def _ornamented(press: Press, element: Any, note: Any, marks: set[str]) -> Itera
     """Write out a trill, turn or mordent on a single note, in the steps of its key."""
     kind = next(iter(sorted(marks & {"Trill", "Turn", "Mordent", "InvertedMordent"})), None)
     length = press.end - press.onset
-    if kind is None or element.isChord or length < Fraction(1, 4) or press.tie in ("stop", "continue"):
+    if (
+        kind is None
+        or element.isChord
+        or length < Fraction(1, 4)
+        or press.tie in ("stop", "continue")
+    ):
         yield press
         return
     key = element.getContextByClass("KeySignature")
@@ -200,7 +218,8 @@ def _neighbour(note: Any, key: Any, direction: int) -> int:
     accidental = key.accidentalByStep(name) if key is not None else None
     natural = (0, 2, 4, 5, 7, 9, 11)[step]
     octave = (note.pitch.diatonicNoteNum + direction - 1) // 7
-    return 12 * (octave + 1) + natural + int(accidental.alter if accidental else 0)
+    alter = int(accidental.alter) if accidental else 0
+    return 12 * int(octave + 1) + natural + alter
 
 
 def _number_graces(presses: list[Press]) -> list[Press]:

@@ -12,13 +12,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
 
-from pianoeval.corpora.content_groups import content_groups, note_stream, shared_fraction
+from pianoeval.corpora.content_groups import (
+    content_groups,
+    note_stream,
+    shared_fraction,
+    shared_notes,
+)
 from pianoeval.corpora.manifest import write_labels, write_manifest
 from pianoeval.corpora.percepiano_names import Name, parse_name
 from pianoeval.corpora.percepiano_ratings import (
@@ -184,8 +190,10 @@ def _mismatches(
     streams = {segment: note_stream(score) for segment, (_, score) in scores.items()}
     for clip, performance in played.items():
         segment = names[clip].segment
-        part = shared_fraction(note_stream(performance), streams[segment])
-        if part < _MISMATCH:
+        stream, score = note_stream(performance), streams[segment]
+        needed = math.ceil(_MISMATCH * min(len(stream), len(score)))
+        if shared_notes(stream, score, needed) < needed:
+            part = shared_fraction(stream, score)
             flags[clip] = f"shares {part:.0%} of its notes with the score of {segment}"
             log.warning("%s %s", clip, flags[clip])
     return flags

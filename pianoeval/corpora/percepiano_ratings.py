@@ -12,7 +12,6 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pianoeval.corpora.percepiano_names import DIMENSIONS
@@ -41,17 +40,26 @@ def read_means(path: Path) -> dict[str, list[float]]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadInputError(f"not readable as JSON ({error})", where=path, next_step=_NEXT) from error
+        raise BadInputError(
+            f"not readable as JSON ({error})", where=path, next_step=_NEXT
+        ) from error
+    if not isinstance(table, dict):
+        raise BadInputError("not a table of labels by clip", where=path, next_step=_NEXT)
     means: dict[str, list[float]] = {}
     for key, row in table.items():
-        values = np.asarray(row[: len(DIMENSIONS)], np.float64)
-        if len(row) != len(DIMENSIONS) + 1 or not np.all((values >= 0) & (values <= 1)):
+        if not _is_label_row(row):
             raise BadInputError(
                 f"'{key}' needs {len(DIMENSIONS)} means in [0, 1] and a player index",
                 where=path, next_step=_NEXT,
             )  # fmt: skip
-        means[key.strip()] = values.tolist()
+        means[key.strip()] = [float(value) for value in row[: len(DIMENSIONS)]]
     return means
+
+
+def _is_label_row(row: object) -> bool:
+    if not isinstance(row, list) or len(row) != len(DIMENSIONS) + 1:
+        return False
+    return all(isinstance(value, int | float) and 0 <= value <= 1 for value in row[:-1])
 
 
 def read_ratings(path: Path, clips: set[str]) -> pd.DataFrame:
@@ -85,11 +93,13 @@ def read_ratings(path: Path, clips: set[str]) -> pd.DataFrame:
         len(table), wrong.sum(), empty.sum(), doubled.sum(), unrated.sum(),
         wide.loc[unrated, "clip"].nunique(),
     )  # fmt: skip
-    long = wide[~unrated].melt(["clip", "rater"], names, "dimension", "value").dropna()
+    long: pd.DataFrame = wide[~unrated].melt(["clip", "rater"], names, "dimension", "value")
+    long = long.dropna()
     long["value"] /= SCALE
     long["dimension"] = pd.Categorical(long["dimension"], names)
     long = long.sort_values(["clip", "dimension", "rater", "value"], ignore_index=True)
-    return long.astype({"dimension": str})[RATING_COLUMNS]
+    long["dimension"] = long["dimension"].astype(str)
+    return long[RATING_COLUMNS]
 
 
 def label_table(means: dict[str, list[float]], ratings: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +130,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise BadInputError(f"not readable as CSV ({error})", where=path, next_step=_NEXT) from error
+        raise BadInputError(
+            f"not readable as CSV ({error})", where=path, next_step=_NEXT
+        ) from error
     questions = [name for name in table.columns if name.startswith("Question_")]
     missing = {"user", "filename"} - set(table.columns)
     if missing or len(questions) < len(DIMENSIONS):

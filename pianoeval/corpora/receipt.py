@@ -44,6 +44,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def write_receipt(receipt: Receipt, folder: Path) -> None:
+    """Write ``receipt.json`` with sorted keys."""
     text = json.dumps(asdict(receipt), indent=1, sort_keys=True, ensure_ascii=False)
     (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")
 
@@ -60,7 +61,9 @@ def read_receipt(folder: Path, next_step: str) -> Receipt:
     """
     path = folder / RECEIPT
     if not path.is_file():
-        raise MissingAssetError("the corpus has not been fetched", where=folder, next_step=next_step)
+        raise MissingAssetError(
+            "the corpus has not been fetched", where=folder, next_step=next_step
+        )
     try:
         receipt = Receipt(**json.loads(path.read_text(encoding="utf-8")))
         files = {checked_name(name): str(digest) for name, digest in receipt.files.items()}

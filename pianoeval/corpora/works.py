@@ -49,25 +49,25 @@ WORKS: tuple[Work, ...] = (
         # Bars 7-12 repeat 1-6, so two of the starts share a content group.
         "bach-bwv227", "bach/bwv227.1.mxl",
         "bfb591d85185dbda16660295747ead8e9039953a543dc246f8bbc704f60457b0",
-        "J. S. Bach", "Jesu, meine Freude BWV 227", "Chorale BWV 227.1", 72, (1, 7, 13, 5, 15, 18),
-        0.2,  # the file's 96 is a congregation's pace; on the piano a walking 72
+        "J. S. Bach", "Jesu, meine Freude BWV 227", "Chorale BWV 227.1", 76, (1, 7, 13, 5, 15, 18),
+        0.2,  # the file's 96 is a congregation's pace; on the piano a walking 76
     ),
     Work(
         "chopin-op6-2", "chopin/mazurka06-2.krn",
         "4606771ad674b91c29356d1538d91ac7fa1b704e4974c1ded9517cc9dd3379d3",
         "Frédéric Chopin", "Mazurkas op. 6", "Mazurka op. 6 no. 2", 189,
-        (9, 33, 17, 41, 1, 49, 25, 57, 65), 0.9,  # Chopin's own mark, 63 bars a minute
+        (9, 33, 17, 41, 1, 49, 25, 57, 65), 0.95,  # Chopin's own mark, 63 bars a minute
     ),
     Work(
         "schumann-c-op1-1", "schumann_clara/polonaise_op1n1.mxl",
         "e0d33236955c4336fcd896f6b45d3365dd602878c62cab819956ca437edcda4a",
         "Clara Schumann", "Quatre polonaises op. 1", "Polonaise op. 1 no. 1", 96,
-        (5, 21, 9, 29, 13, 1, 33, 25, 37, 17), 0.75, licence=CC_BY_SA,  # the trio's mark
+        (5, 21, 9, 29, 13, 1, 33, 25, 37, 17), 0.9, licence=CC_BY_SA,  # the trio's mark
     ),
     Work(
         "joplin-maple-leaf", "joplin/maple_leaf_rag.mxl",
         "5fe979be991095d18bb9ee3394bf70d26237e37903ab7e751ee32e30b8e6460a",
-        "Scott Joplin", "Maple Leaf Rag", "Maple Leaf Rag", 92,
+        "Scott Joplin", "Maple Leaf Rag", "Maple Leaf Rag", 96,
         (1, 18, 51, 68, 9, 26, 35, 59, 76, 43), 0.35,  # marked 100; Joplin warned of haste
     ),
     Work(
@@ -86,19 +86,19 @@ WORKS: tuple[Work, ...] = (
         "schumann-r-op48-2", "schumann_robert/opus48no2.mxl",
         "c6cb6b24a0afcc87f1fadefa64f12ec095bbb5a61a96e49ba05663fe835a94f2",
         "Robert Schumann", "Dichterliebe op. 48", "Dichterliebe op. 48 no. 2", 50,
-        (2, 10, 14, 6), 0.85, parts=(1, 2),
+        (2, 10, 14, 6), 0.9, parts=(1, 2),
     ),
     Work(
         "bach-cpe-h186-2", "cpebach/h186.mxl",
         "39462c924adce2ebb29a86cbdfe88e0f5d4f23d1c7c537b06853d55f81571a59",
-        "C. P. E. Bach", "Keyboard Sonata H. 186", "Keyboard Sonata H. 186 ii", 60,
+        "C. P. E. Bach", "Keyboard Sonata H. 186", "Keyboard Sonata H. 186 ii", 63,
         (1, 15, 5, 19, 9, 23, 7, 27), 0.4,  # poco adagio
     ),
     Work(
         "schumann-c-op1-3", "schumann_clara/polonaise_op1n3.mxl",
         "f7bda70f1de9f0ffe33404d8d144bf2866a9fd7039542dc3c5a55d81d3faa5c4",
         "Clara Schumann", "Quatre polonaises op. 1", "Polonaise op. 1 no. 3", 92,
-        (1, 25, 9, 33, 5, 29, 13, 37, 21, 45), 0.75, licence=CC_BY_SA,
+        (1, 25, 9, 33, 5, 29, 13, 37, 21, 45), 0.9, licence=CC_BY_SA,
     ),
     Work(
         # The prelude and the interlude of the song, where the voice is silent.

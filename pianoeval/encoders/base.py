@@ -81,6 +81,7 @@ class EncoderSpec:
         return {
             "sample_rate_hz": self.sample_rate_hz,
             "chunk_samples": self.chunk_samples,
+            "period_samples": self.period_samples,
             "layers": list(self.layer_names),
             "precision": self.precision,
             **dict(self.options),

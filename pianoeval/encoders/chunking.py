@@ -28,7 +28,7 @@ from pianoeval.errors import BadInputError
 
 @dataclass(frozen=True)
 class Chunk:
-    """Samples ``[start, stop)``; its frames ``[first, last)`` become the clip's from ``position``."""
+    """Samples ``[start, stop)``; frames ``[first, last)`` become the clip's from ``position``."""
 
     start: int
     stop: int

@@ -2,8 +2,9 @@
 
 Yujia Yan and Zhiyao Duan, "Scoring Time Intervals using Non-Hierarchical Transformer for
 Automatic Piano Transcription", ISMIR 2024. The architecture and the weights are theirs: MIT
-License, Copyright (c) 2021 Yujia Yan; the copyright and permission notice stands in the
-project's ``LICENSE`` notes. This is an own implementation: the published package is not needed.
+License, Copyright (c) 2021 Yujia Yan; the notice is kept in
+:mod:`pianoeval.encoders.transkun_weights`. This is an own implementation: the published package
+is not needed.
 
 Audio at 44.1 kHz becomes log-mel spectra under six windows every 1024 samples; a convolutional
 stem makes one step of eight such hops; six blocks of axial attention (along frequency, then
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -37,31 +37,30 @@ N_LAYERS = 6
 N_MELS = 229
 EVENTS = (-64, -67, *range(21, 109))  # CC 64 (sustain), CC 67 (soft), MIDI keys 21..108
 _EPS = 1e-5
-_HEADS = ("scorer.", "velocityPredictor.", "refinedOFPredictor.")  # transcription heads, unused
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # absent from builds without oneDNN
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
     """``x W' + b``, with exact GELU if wanted; rows (n, in) to (n, out)."""
     if _ONEDNN and x.device.type == "cpu":
-        after = ("gelu", [], "none") if gelu else ("none", [], "")
-        done: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, *after)
-        return done
-    y = F.linear(x, weight, bias)
-    return F.gelu(y) if gelu else y
+        name, algorithm = ("gelu", "none") if gelu else ("none", "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], algorithm)
+        return y
+    plain = F.linear(x, weight, bias)
+    return F.gelu(plain) if gelu else plain
 
 
 def rms_norm(x: Tensor) -> Tensor:
     """``x / sqrt(mean(x^2) + 1e-6)`` along the last axis."""
-    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-    return x * scale.mul_(1.0 / x.shape[-1]).add_(1e-6).rsqrt_()
+    square: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    return x * square.mul_(1.0 / x.shape[-1]).add_(1e-6).rsqrt_()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Multi-head attention without projections; all (batch, length, dim), strided or not."""
 
     def split(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (N_HEADS, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], N_HEADS, -1).transpose(1, 2)
 
     heard = F.scaled_dot_product_attention(split(query), split(key), split(value))
     return heard.transpose(1, 2).flatten(2)
@@ -186,7 +185,7 @@ class TranskunNet(nn.Module):
     Parameters
     ----------
     state : mapping
-        Published state dict (or one of its shape).
+        Weights as :func:`pianoeval.encoders.transkun_weights.convert_state` lays them out.
     max_samples : int
         Longest input; its position embeddings are computed once, shorter input takes a prefix.
     dtype : torch.dtype
@@ -199,6 +198,9 @@ class TranskunNet(nn.Module):
         Missing, unexpected or misshapen weights.
     """
 
+    mel_position: Tensor
+    position: Tensor
+
     def __init__(self, state: Mapping[str, Tensor], max_samples: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.front = FrontEnd()
@@ -210,13 +212,15 @@ class TranskunNet(nn.Module):
         self.encoderLayers = nn.ModuleList(_Block() for _ in range(N_LAYERS))
         self.upConv1dSkip = nn.ConvTranspose1d(DIM, DIM, PATCH, stride=PATCH)
         try:
-            self.load_state_dict(convert_state(state), strict=True)
+            self.load_state_dict(dict(state), strict=True)
         except RuntimeError as error:
             raise CorruptDataError(f"weights do not fit Transkun 2.0: {error}") from error
         self.eval().requires_grad_(False)
         with torch.inference_mode():
-            self.mel_position = self.posEmbedBuilder(torch.arange(N_MELS).float()).T[:, None]
-            self.position = self._positions(n_steps(max_samples) + 1)
+            at_mel = self.posEmbedBuilder(torch.arange(N_MELS).float()).T[:, None]
+            self.register_buffer("mel_position", at_mel, persistent=False)
+            at_token = self._positions(n_steps(max_samples) + 1)
+            self.register_buffer("position", at_token, persistent=False)
         for part in (self.inputConv, self.downConv, self.encoderLayers):
             part.to(dtype=dtype)
         self.inputConv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

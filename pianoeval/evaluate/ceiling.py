@@ -45,25 +45,39 @@ def one_rating_each(ratings: pd.DataFrame) -> pd.DataFrame:
     return ratings.groupby(keys, sort=True)["value"].mean().reset_index()
 
 
-def _variances(values: Array, clip: Index) -> tuple[Array, Array, float]:
-    """(σ²_T, σ²_e, harmonic mean of k) by the unbalanced one-way analysis of variance."""
-    k = np.bincount(clip).astype(np.float64)
-    n, total = float(len(k)), float(k.sum())
-    harmonic = n / float((1.0 / k).sum())
-    if n < 2 or total <= n:
-        unknown = np.full(values.shape[1], np.nan)
-        return unknown, unknown, harmonic
-    means = group_means(values, clip)
-    within = ((values - means[clip]) ** 2).sum(axis=0) / (total - n)
-    between = (k[:, None] * (means - values.mean(axis=0)) ** 2).sum(axis=0) / (n - 1.0)
-    k0 = (total - float((k**2).sum()) / total) / (n - 1.0)
-    return (between - within) / k0, within, harmonic
+def rater_counts(ratings: pd.DataFrame, clips: Sequence[str], dimensions: Sequence[str]) -> Array:
+    """People behind each label, 0 where nobody rated, shape (clips, dimensions)."""
+    people = ratings.groupby(["clip", "dimension"])["rater"].nunique().unstack()
+    wide = people.reindex(index=list(clips), columns=list(dimensions))
+    return wide.fillna(0.0).to_numpy(np.float64)
 
 
-def group_means(values: Array, group: Index) -> Array:
-    """Mean of the rows of each group, (rows, D) -> (groups, D)."""
-    means: Array = (row_adder(group) @ values) / np.bincount(group)[:, None]
-    return means
+def _variances(values: Array, clip: Index) -> tuple[Array, Array, Array]:
+    """(σ²_T, σ²_e, harmonic mean of k) by the unbalanced one-way analysis of variance, each (D,).
+
+    ``values`` is (ratings, D) with NaN where a rater left a dimension out.
+    """
+    k, means = group_means(values, clip)
+    rated = k > 0
+    n, total = rated.sum(axis=0).astype(np.float64), k.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        within = np.nansum((values - means[clip]) ** 2, axis=0) / (total - n)
+        spread = np.where(rated, k * (means - np.nanmean(values, axis=0)) ** 2, 0.0)
+        between = spread.sum(axis=0) / (n - 1.0)
+        k0 = (total - (k**2).sum(axis=0) / total) / (n - 1.0)
+        harmonic = n / np.where(rated, 1.0 / k, 0.0).sum(axis=0)
+        true: Array = (between - within) / k0
+    return true, within, harmonic
+
+
+def group_means(values: Array, group: Index) -> tuple[Array, Array]:
+    """Count and mean of the finite rows of each group, (rows, D) -> two of (groups, D)."""
+    add, rated = row_adder(group), np.isfinite(values)
+    counts: Array = add @ rated.astype(np.float64)
+    sums = add @ np.where(rated, values, 0.0)
+    means: Array = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return counts, means
 
 
 def split_half(values: Array, clip: Index, seed: int, n_splits: int = N_SPLITS) -> Array:
@@ -72,69 +86,53 @@ def split_half(values: Array, clip: Index, seed: int, n_splits: int = N_SPLITS) 
     Parameters
     ----------
     values : float64, shape (ratings, D)
-        One row a rater and clip.
+        One row a rater and clip; NaN where a dimension was left out.
     clip : int64, shape (ratings,)
-        Codes 0 … n−1; clips with a single rating are left out.
+        Codes 0 … n−1.
     seed, n_splits : int
 
     Returns
     -------
     float64, shape (D,)
+        Over the clips that have raters in both halves.
     """
     random = np.random.default_rng(seed)
-    keep = np.bincount(clip)[clip] > 1
-    values, clip = values[keep], np.unique(clip[keep], return_inverse=True)[1].reshape(-1)
-    found = np.full((n_splits, values.shape[1]), np.nan)
-    if not len(values) or clip.max() < 2:
-        return found.mean(axis=0)
     k = np.bincount(clip)
     starts = np.cumsum(k) - k
-    for split in range(n_splits):
+    total = np.zeros(values.shape[1])
+    for _ in range(n_splits):
         order = np.lexsort((random.random(len(values)), clip))
         home = clip[order]
         # Which half gets the odd rater is drawn too, or one half would always be the larger.
         half = (np.arange(len(home)) - starts[home] + random.integers(0, 2, len(k))[home]) % 2
-        means = [group_means(values[order][half == side], home[half == side]) for side in (0, 1)]
-        one, other = (side - side.mean(axis=0) for side in means)
-        spread = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            r = (one * other).sum(axis=0) / spread
-        found[split] = 2.0 * r / (1.0 + r)
-    return found.mean(axis=0)
+        means = group_means(values[order], home + half * len(k))[1]
+        means = np.vstack([means, np.full((2 * len(k) - len(means), len(total)), np.nan)])
+        r = _correlation(means[: len(k)], means[len(k) :])
+        total += 2.0 * r / (1.0 + r)
+    mean: Array = total / n_splits
+    return mean
+
+
+def _correlation(one: Array, other: Array) -> Array:
+    """Correlation of each column over the rows finite on both sides; NaN below three of them."""
+    both = np.isfinite(one) & np.isfinite(other)
+    n = np.maximum(both.sum(axis=0), 1)
+    a, b = (np.where(both, x, 0.0) for x in (one, other))
+    a, b = (np.where(both, x - x.sum(axis=0) / n, 0.0) for x in (a, b))
+    spread = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    r: Array = np.full(one.shape[1], np.nan)
+    np.divide((a * b).sum(axis=0), spread, out=r, where=(spread > 0) & (n > 2))
+    return r
 
 
 def _within(means: Array, segment: Index) -> tuple[Array, Array]:
     """Pooled variance of clip means within segments, and its share of the total variation."""
-    squares = ((means - group_means(means, segment)[segment]) ** 2).sum(axis=0)
-    freedom = len(means) - int(segment.max()) - 1
-    total = ((means - means.mean(axis=0)) ** 2).sum(axis=0)
-    if freedom < 1:
-        return np.full(means.shape[1], np.nan), np.full(means.shape[1], np.nan)
-    return squares / freedom, np.where(total > 0, squares / np.maximum(total, 1e-300), np.nan)
-
-
-def _reliability(wide: pd.DataFrame, segments: pd.Series, seed: int) -> pd.DataFrame:
-    """Reliability of dimensions that were all rated together: rows (clip, rater), no gaps."""
-    names = wide.index.get_level_values("clip").to_numpy(dtype=object)
-    clips, clip = np.unique(names, return_inverse=True)
-    values = wide.to_numpy(np.float64)
-    true, error, k = _variances(values, clip)
-    segment = np.unique(segments.loc[list(clips)].astype(str), return_inverse=True)[1]
-    spread, share = _within(group_means(values, clip), segment)
+    counts, centres = group_means(means, segment)
+    squares = np.nansum((means - centres[segment]) ** 2, axis=0)
+    freedom = np.isfinite(means).sum(axis=0) - (counts > 0).sum(axis=0)
+    total = np.nansum((means - np.nanmean(means, axis=0)) ** 2, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        columns = {
-            "n_clips": np.full(len(true), len(clips)),
-            "n_ratings": np.full(len(true), len(values)),
-            "k_harmonic": np.full(len(true), k),
-            "icc_11": true / (true + error),
-            "icc_1k": true / (true + error / k),
-            "split_half": split_half(values, clip, seed),
-            "within_share": share,
-            "within_reliability": 1.0 - (error / k) / spread,
-            "error_variance": error,
-            "within_variance": np.maximum(spread - error / k, 0.0),
-        }
-    return pd.DataFrame(columns, index=wide.columns)
+        return np.where(freedom > 0, squares / freedom, np.nan), squares / total
 
 
 def reliability(ratings: pd.DataFrame, segments: pd.Series, seed: int = 42) -> pd.DataFrame:
@@ -156,13 +154,28 @@ def reliability(ratings: pd.DataFrame, segments: pd.Series, seed: int = 42) -> p
     """
     known = one_rating_each(ratings[ratings["clip"].isin(segments.index)])
     wide = known.pivot(index=["clip", "rater"], columns="dimension", values="value")
-    # Dimensions with the same gaps are computed together; usually that is all of them.
-    patterns: dict[bytes, list[str]] = {}
-    for dimension in [name for name in dict.fromkeys(ratings["dimension"]) if name in wide]:
-        patterns.setdefault(wide[dimension].notna().to_numpy().tobytes(), []).append(dimension)
-    parts = [_reliability(wide[group].dropna(), segments, seed) for group in patterns.values()]
-    order = [name for group in patterns.values() for name in group]
-    return pd.concat(parts).loc[order].rename_axis("dimension")
+    wide = wide[[name for name in ratings["dimension"].unique() if name in wide]]
+    names = wide.index.get_level_values("clip").to_numpy(dtype=object)
+    clips, clip = np.unique(names, return_inverse=True)
+    values = wide.to_numpy(np.float64)
+    true, error, k = _variances(values, clip)
+    segment = np.unique(segments.loc[list(clips)].to_numpy(dtype=object), return_inverse=True)[1]
+    counts, means = group_means(values, clip)
+    spread, share = _within(means, segment)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = {
+            "n_clips": (counts > 0).sum(axis=0),
+            "n_ratings": counts.sum(axis=0),
+            "k_harmonic": k,
+            "icc_11": true / (true + error),
+            "icc_1k": true / (true + error / k),
+            "split_half": split_half(values, clip, seed),
+            "within_share": share,
+            "within_reliability": 1.0 - (error / k) / spread,
+            "error_variance": error,
+            "within_variance": np.maximum(spread - error / k, 0.0),
+        }
+    return pd.DataFrame(columns, index=pd.Index(list(wide.columns), name="dimension"))
 
 
 def unreliable_dimensions(table: pd.DataFrame, threshold: float) -> list[str]:

@@ -86,23 +86,23 @@ def group_labels(manifest: pd.DataFrame, column: str, *, link: bool = False) -> 
 
 def _merge(labels: Clips, digests: Clips) -> Clips:
     """Merge groups that share a digest; a merged group is named after its members."""
-    leader = {label: label for label in labels}
+    shared = pd.Series(digests).duplicated(keep=False).to_numpy() & ~pd.isna(digests)
+    leader = {label: label for label in labels[shared]}
 
     def find(label: str) -> str:
         while leader[label] != label:
-            leader[label] = leader[leader[label]]
             label = leader[label]
         return label
 
     first: dict[str, str] = {}
-    for label, digest in sorted(zip(labels, digests, strict=True), key=str):
-        if isinstance(digest, str):
-            one, other = find(label), find(first.setdefault(digest, label))
-            leader[max(one, other)] = min(one, other)
+    for label, digest in sorted(zip(labels[shared], digests[shared], strict=True)):
+        one, other = find(label), find(first.setdefault(digest, label))
+        leader[max(one, other)] = min(one, other)
     members: dict[str, list[str]] = {}
     for label in sorted(leader):
         members.setdefault(find(label), []).append(label)
-    return np.array(["+".join(members[find(label)]) for label in labels], dtype=object)
+    name = {label: "+".join(members[find(label)]) for label in leader}
+    return np.array([name.get(label, label) for label in labels], dtype=object)
 
 
 def check_groups(manifest: pd.DataFrame) -> None:

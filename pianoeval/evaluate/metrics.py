@@ -124,12 +124,16 @@ def sum_metrics(margins: Sequence[float]) -> dict[str, Callable[[Sums], Array]]:
 
 def spearman(y: Array, p: Array) -> Array:
     """Rank correlation of each column, ignoring rows without a rating; (n, D) -> (D,)."""
-    return _per_column(y, p, lambda a, b: float(stats.spearmanr(a, b).statistic))
+    return _per_column(y, p, _rank_correlation)
 
 
 def kendall(y: Array, p: Array) -> Array:
     """τ-b of each column, ignoring rows without a rating; (n, D) -> (D,)."""
     return _per_column(y, p, lambda a, b: float(stats.kendalltau(a, b).statistic))
+
+
+def _rank_correlation(one: Array, other: Array) -> float:
+    return float(np.corrcoef(stats.rankdata(one), stats.rankdata(other))[0, 1])
 
 
 def _per_column(y: Array, p: Array, function: Callable[[Array, Array], float]) -> Array:

@@ -199,7 +199,7 @@ def match(
 def _islands(
     due: Ints, played: Ints, expected_s: Floats, performance: Performance, tolerance_s: float
 ) -> list[tuple[Ints, Ints]]:
-    """Split the notes of one key wherever nothing happens for the tolerance (keeps tables small)."""
+    """Split the notes of one key at silences of the tolerance, which keeps the tables small."""
     times = np.concatenate([expected_s[due], performance.onset_s[played]])
     order = np.argsort(times, kind="stable")
     island = np.zeros(len(times), np.int64)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -158,15 +159,13 @@ def jitter_timing(performance: Performance, sd_s: float, rng: Rng) -> Performanc
     return _rebuilt(moved, onset_s=onset_s, offset_s=offset_s + wait_s)
 
 
-def _separate(
-    onset_s: NDArray[np.float64], pitch_midi: NDArray[np.int16]
-) -> NDArray[np.float64]:
+def _separate(onset_s: NDArray[np.float64], pitch_midi: NDArray[np.int16]) -> NDArray[np.float64]:
     """Keep strokes of one key at least a key's return apart."""
     onset_s = onset_s.copy()
     for key in np.unique(pitch_midi):
         rows = np.flatnonzero(pitch_midi == key)
         rows = rows[np.argsort(onset_s[rows], kind="stable")]
-        for before, after in zip(rows[:-1], rows[1:], strict=True):
+        for before, after in pairwise(rows):
             onset_s[after] = max(onset_s[after], onset_s[before] + MIN_NOTE_S + KEY_RETURN_S)
     return onset_s
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from pianoeval.midi.feature import Feature, arch, autocorrelation, correlation, slope, smooth
-from pianoeval.midi.texture import Texture
+from pianoeval.midi.texture import Mask, Texture
 
 PHRASE_S = 1.0  # sd of the kernel that separates the phrase's contour from single notes
 _PERCENTILES = (5, 25, 50, 75, 95)
+_LEVELS = (0, 30, 45, 60, 75, 90)  # lower edges; about pp, p, mp, mf, f, ff
 
 SPEC = (
     Feature("velocity_mean", "MIDI", "mean key velocity"),
     Feature("velocity_sd", "MIDI", "standard deviation of velocity"),
+    *(Feature(f"velocity_p{p:02d}", "MIDI", f"percentile {p} of velocity") for p in _PERCENTILES),
     *(
-        Feature(f"velocity_p{p:02d}", "MIDI", f"percentile {p} of velocity")
-        for p in _PERCENTILES
+        Feature(f"velocity_share_{low:02d}", "1", f"share of notes from {low} to the next level")
+        for low in _LEVELS
     ),
     Feature("velocity_max", "MIDI", "greatest velocity"),
     Feature("velocity_range", "MIDI", "percentile 95 minus percentile 5 of velocity"),
@@ -35,7 +37,7 @@ SPEC = (
     Feature("velocity_melody", "MIDI", "mean velocity of the skyline"),
     Feature("velocity_melody_sd", "MIDI", "sd of velocity along the skyline"),
     Feature("velocity_melody_over_rest", "MIDI", "skyline minus all other notes; 0 if none"),
-    Feature("velocity_melody_over_chord", "MIDI", "top note minus the rest of its chord; 0 if none"),
+    Feature("velocity_melody_over_chord", "MIDI", "top note minus rest of its chord; 0 if none"),
     Feature("velocity_bass_over_inner", "MIDI", "bass line minus inner voices; 0 if none"),
     Feature("velocity_pitch_corr", "1", "correlation of velocity with pitch"),
     Feature("velocity_chord_size_corr", "1", "correlation of chord velocity with chord size"),
@@ -58,6 +60,9 @@ def _levels(tex: Texture) -> dict[str, float]:
     points = np.percentile(v, _PERCENTILES)
     sd = float(v.std())
     values = {f"velocity_p{p:02d}": float(x) for p, x in zip(_PERCENTILES, points, strict=True)}
+    level = np.bincount(np.searchsorted(_LEVELS, v, side="right") - 1, minlength=len(_LEVELS))
+    share = zip(_LEVELS, level / len(v), strict=True)
+    values |= {f"velocity_share_{low:02d}": float(x) for low, x in share}
     return values | {
         "velocity_mean": float(v.mean()),
         "velocity_sd": sd,
@@ -87,7 +92,7 @@ def _contour(tex: Texture) -> dict[str, float]:
     }
 
 
-def _difference(tex: Texture, some: np.ndarray, others: np.ndarray) -> float:
+def _difference(tex: Texture, some: Mask, others: Mask) -> float:
     """Mean velocity of some notes minus that of others; 0 where one side is empty."""
     if not some.any() or not others.any():
         return 0.0

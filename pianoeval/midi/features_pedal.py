@@ -10,10 +10,17 @@ import numpy as np
 from pianoeval.midi.feature import Feature, Floats
 from pianoeval.midi.texture import PEDAL_DOWN, Texture
 
+# Half-pedalling happens in the middle third of the travel (values as sound modules read them).
+_DEPTHS = {"shallow": (1, 42), "middle": (43, 84), "deep": (85, 126), "full": (127, 127)}
+
 SPEC = (
     Feature("pedal_down_share", "1", "share of time at CC64 >= 64"),
     Feature("pedal_touched_share", "1", "share of time above 0"),
     Feature("pedal_partial_share", "1", "share of time at 1..126"),
+    *(
+        Feature(f"pedal_{name}_share", "1", f"share of time at {low}..{high}")
+        for name, (low, high) in _DEPTHS.items()
+    ),
     Feature("pedal_depth_mean", "1", "time-weighted mean depth, 0..1"),
     Feature("pedal_depth_sd", "1", "time-weighted sd of depth"),
     Feature("pedal_depth_down", "1", "mean depth while above 0; 0 if never"),
@@ -54,7 +61,12 @@ def _depth(tex: Texture) -> dict[str, float]:
     mean = float(depth @ weight)
     touched = float(weight[depth > 0].sum())
     travel = np.abs(np.diff(depth))[(tex.pedal_time_s > 0) & (tex.pedal_time_s <= tex.span_s)]
-    return {
+    value = np.rint(depth * 127)
+    shares = {
+        f"pedal_{name}_share": float(weight[(value >= low) & (value <= high)].sum())
+        for name, (low, high) in _DEPTHS.items()
+    }
+    return shares | {
         "pedal_down_share": float(weight[depth >= PEDAL_DOWN / 127.0].sum()),
         "pedal_touched_share": touched,
         "pedal_partial_share": float(weight[(depth > 0) & (depth < 1)].sum()),

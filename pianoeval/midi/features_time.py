@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from pianoeval.midi.feature import Feature, Floats, autocorrelation, slope, smooth
-from pianoeval.midi.texture import FRAME_S, Texture
+from pianoeval.midi.texture import FRAME_S, Ints, Texture
 
 PULSE_S = (0.2, 2.0)  # 30 to 300 beats a minute
 
@@ -41,7 +41,7 @@ SPEC = (
     Feature("chord_spread_p90", "s", "percentile 90 of the same"),
     Feature("chord_melody_lead", "s", "mean onset of the others minus the top note's, in chords"),
     Feature("chord_bass_lead", "s", "mean onset of the others minus the bottom note's, in chords"),
-    Feature("chord_near_share", "1", "share of intervals under 0.1 s: rolls, ornaments, ragged chords"),
+    Feature("chord_near_share", "1", "share of intervals under 0.1 s: rolls and ornaments"),
     Feature("chord_size_mean", "1", "notes a chord"),
     Feature("chord_share", "1", "share of chords with two or more notes"),
 )
@@ -120,7 +120,7 @@ def _pulse(tex: Texture) -> dict[str, float]:
     train = train - train.mean()
     size = 1 << (2 * n_frames).bit_length()
     power = np.abs(np.fft.rfft(train, size)) ** 2
-    correlation = np.fft.irfft(power, size)[:n_frames]
+    correlation: Floats = np.fft.irfft(power, size)[:n_frames]
     low, high = (round(edge / FRAME_S) for edge in PULSE_S)
     window = correlation[low : high + 1]
     if not len(window) or correlation[0] <= 1e-12:
@@ -152,7 +152,7 @@ def _together(tex: Texture) -> dict[str, float]:
     }
 
 
-def _lead(tex: Texture, height: Floats, size: np.ndarray) -> float:
+def _lead(tex: Texture, height: Floats, size: Ints) -> float:
     """How long before the rest of its chord the highest note is struck, in seconds."""
     top = np.full(tex.n_chords, -np.inf)
     np.maximum.at(top, tex.chord, height)

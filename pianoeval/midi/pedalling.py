@@ -35,10 +35,14 @@ def _ramp(start_s: float, length_s: float, low: float, high: float) -> list[tupl
     steps = max(2, round(length_s / STEP_S))
     x = np.arange(1, steps + 1) / steps
     values = low + (high - low) * (1 - np.cos(np.pi * x)) / 2
-    return [(start_s + length_s * float(a), round(float(v))) for a, v in zip(x, values, strict=True)]
+    return [
+        (start_s + length_s * float(a), round(float(v))) for a, v in zip(x, values, strict=True)
+    ]
 
 
-def _hold(start_s: float, end_s: float, depth: float, rng: np.random.Generator) -> list[tuple[float, int]]:
+def _hold(
+    start_s: float, end_s: float, depth: float, rng: np.random.Generator
+) -> list[tuple[float, int]]:
     times = np.arange(start_s + HOLD_STEP_S, end_s, HOLD_STEP_S)
     drift = np.clip(np.cumsum(rng.normal(0, DRIFT_CC, len(times))), -12, 9)
     return [

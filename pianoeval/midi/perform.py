@@ -44,13 +44,13 @@ from pianoeval.provenance import sha256_bytes
 Vector = NDArray[np.float64]
 
 ARCH_SLOWDOWN = 0.16  # relative lengthening at a phrase's end against its turn, k = 1
-ARCH_DB = 3.5  # level at the turn against the ends, k = 1
+ARCH_DB = 3.0  # level at the turn against the ends, k = 1
 HALF_PHRASE_WEIGHT = 0.4
 RITARD_BEATS = 4.0
 RITARD_END = 0.55  # tempo of the last note against the tempo before the ritard, k = 1
-METRICAL_DB = 5.0  # downbeat against the weakest position, k = 1
+METRICAL_DB = 4.0  # downbeat against the weakest position, k = 1
 HIGH_LOUD_DB_PER_OCTAVE = 3.0
-ACCENT_DB = 3.5
+ACCENT_DB = 3.0
 # KTH duration contrast: inter-onset interval (s), change of it (s), change of level (dB).
 CONTRAST_IOI_S = (0.03, 0.2, 0.4, 0.6)
 CONTRAST_S = (0.0, -0.0165, -0.0105, 0.0)
@@ -89,15 +89,15 @@ class Player:
 
 RANGES: dict[str, tuple[float, float]] = {
     "tempo": (0.92, 1.08),
-    "velocity": (62.0, 76.0),
-    "dynamic_range": (0.9, 1.3),
+    "velocity": (57.0, 70.0),
+    "dynamic_range": (1.0, 1.25),
     "phrase_arch": (0.4, 1.8),
     "arch_turn": (0.45, 0.7),
     "ritard": (0.6, 1.3),
     "contrast": (0.0, 2.0),
     "metrical": (0.4, 1.4),
     "high_loud": (0.1, 0.5),
-    "melody_db": (2.5, 5.0),
+    "melody_db": (2.5, 4.5),
     "melody_lead_s": (0.015, 0.032),
     "asynchrony_s": (0.005, 0.012),
     "detached": (0.78, 0.98),
@@ -164,7 +164,10 @@ def _arches(score: ScoreNotes, player: Player, beats: Vector) -> Vector:
     halves = np.sort(np.concatenate([whole, (whole[:-1] + whole[1:]) / 2]))
     shape = phrase_shape(beats, whole, player.arch_turn)
     shape = shape + HALF_PHRASE_WEIGHT * phrase_shape(beats, halves, player.arch_turn)
-    return shape - (1 + HALF_PHRASE_WEIGHT) / 3
+    # Mean of the parabola over a phrase, so that the arch bends the tempo and does not set it.
+    turn = player.arch_turn
+    mean = (turn**3 + (1 - turn) ** 3) / (3 * max(turn, 1 - turn) ** 2)
+    return shape - (1 + HALF_PHRASE_WEIGHT) * mean
 
 
 def one_over_f(n: int, rng: np.random.Generator) -> Vector:

@@ -10,8 +10,6 @@ are undefined and NaN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pianoeval.midi.align import Alignment, align
@@ -27,7 +25,8 @@ from pianoeval.midi.feature import (
     smooth,
 )
 from pianoeval.midi.io import Performance
-from pianoeval.midi.texture import Ints, Texture, texture
+from pianoeval.midi.pairing import Pair, pair_up
+from pianoeval.midi.texture import Mask
 
 GRID_S = 0.5  # score time between points of the tempo curve: a beat at 120 bpm
 LOCAL_S = 0.75  # sd of the kernel, score time, that separates tempo from single onsets
@@ -80,21 +79,6 @@ RELATIVE_FEATURES: dict[str, Feature] = registry(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """A score and a performance with their matched notes (``m``) and matched chords (``k``)."""
-
-    score: Texture
-    played: Texture
-    link: Alignment
-    note: Ints  # (m,) score note
-    twin: Ints  # (m,) performance note
-    chord: Ints  # (m,) index into the k matched score chords
-    score_onset_s: Floats  # (k,)
-    onset_s: Floats  # (k,) median performed onset
-    velocity: Floats  # (k,) mean performed velocity
-
-
 def relative_features(
     performance: Performance, score: Performance, link: Alignment | None = None
 ) -> dict[str, float]:
@@ -113,7 +97,7 @@ def relative_features(
         One of them has no notes.
     """
     link = link if link is not None else align(score, performance)
-    pair = _pair(score, performance, link)
+    pair = pair_up(score, performance, link)
     if len(pair.score_onset_s) < 2:
         values = dict.fromkeys(RELATIVE_FEATURES, float("nan"))
         return values | _matching(pair) | _nominal(pair)
@@ -121,37 +105,14 @@ def relative_features(
     return collect(parts, pair, RELATIVE_FEATURES)
 
 
-def _pair(score: Performance, performance: Performance, link: Alignment) -> _Pair:
-    sheet, played = texture(score), texture(performance)
-    group = sheet.chord[link.score_note]
-    names, chord = np.unique(group, return_inverse=True)
-    onset = played.onset_s[link.performance_note]
-    count = np.maximum(np.bincount(chord, minlength=len(names)), 1)
-    middle = np.array([np.median(part) for part in _split(onset, chord, len(names))])
-    velocity = played.velocity[link.performance_note]
-    return _Pair(
-        score=sheet, played=played, link=link,
-        note=link.score_note, twin=link.performance_note, chord=chord.astype(np.int64),
-        score_onset_s=sheet.chord_onset_s[names], onset_s=np.maximum.accumulate(middle),
-        velocity=np.bincount(chord, weights=velocity, minlength=len(names)) / count,
-    )  # fmt: skip
-
-
-def _split(values: Floats, group: Ints, n_groups: int) -> list[Floats]:
-    """Values of each group."""
-    order = np.argsort(group, kind="stable")
-    edges = np.searchsorted(group[order], np.arange(1, n_groups))
-    return np.split(values[order], edges) if n_groups else []
-
-
-def _matching(pair: _Pair) -> dict[str, float]:
+def _matching(pair: Pair) -> dict[str, float]:
     return {
         "match_missing": 1.0 - len(pair.note) / pair.score.n_notes,
         "match_extra": 1.0 - len(pair.twin) / pair.played.n_notes,
     }
 
 
-def _nominal(pair: _Pair) -> dict[str, float]:
+def _nominal(pair: Pair) -> dict[str, float]:
     sheet = pair.score
     gap = np.append(np.diff(sheet.chord_onset_s), np.nan)[sheet.chord]
     ratio = np.log2(np.maximum(sheet.held_s, 1e-3) / gap)
@@ -174,7 +135,7 @@ def tempo_curve(score_onset_s: Floats, onset_s: Floats) -> tuple[Floats, Floats]
     return (grid[1:] + grid[:-1]) / 2, np.log2(ratio)
 
 
-def _tempo(pair: _Pair) -> dict[str, float]:
+def _tempo(pair: Pair) -> dict[str, float]:
     x, y = pair.score_onset_s, pair.onset_s
     time, curve = tempo_curve(x, y)
     mean = float(np.log2((x[-1] - x[0]) / max(y[-1] - y[0], 1e-2)))
@@ -198,7 +159,7 @@ def _tempo(pair: _Pair) -> dict[str, float]:
     }
 
 
-def _onsets(pair: _Pair) -> dict[str, float]:
+def _onsets(pair: Pair) -> dict[str, float]:
     x, y = pair.score_onset_s, pair.onset_s
     pace = (y[-1] - y[0]) / (x[-1] - x[0])
     # The global line goes first: a kernel mean of a slope is biased at the clip's ends.
@@ -212,7 +173,7 @@ def _onsets(pair: _Pair) -> dict[str, float]:
     }
 
 
-def _lengths(pair: _Pair) -> dict[str, float]:
+def _lengths(pair: Pair) -> dict[str, float]:
     sheet, played = pair.score, pair.played
     start = sheet.onset_s[pair.note]
     nominal = np.maximum(sheet.held_s[pair.note], 1e-2)
@@ -240,12 +201,12 @@ def _lengths(pair: _Pair) -> dict[str, float]:
     }
 
 
-def _median(values: Floats, some: np.ndarray, otherwise: float) -> float:
+def _median(values: Floats, some: Mask, otherwise: float) -> float:
     """Median of some values; that of all where there are none of the kind."""
     return float(np.median(values[some])) if some.any() else otherwise
 
 
-def _velocities(pair: _Pair) -> dict[str, float]:
+def _velocities(pair: Pair) -> dict[str, float]:
     sheet, velocity = pair.score, pair.played.velocity[pair.twin]
     rendered = sheet.velocity[pair.note]
     melody = sheet.melody[pair.note]
@@ -264,11 +225,11 @@ def _velocities(pair: _Pair) -> dict[str, float]:
     }
 
 
-def _mean(values: Floats, some: np.ndarray) -> float:
+def _mean(values: Floats, some: Mask) -> float:
     return float(values[some].mean()) if some.any() else 0.0
 
 
-def _top_and_rest(pair: _Pair, values: Floats) -> Floats:
+def _top_and_rest(pair: Pair, values: Floats) -> Floats:
     """Top note minus mean of the rest, for each score chord with two matched notes or more."""
     pitch = pair.score.pitch[pair.note]
     n_chords = len(pair.score_onset_s)
@@ -281,7 +242,7 @@ def _top_and_rest(pair: _Pair, values: Floats) -> Floats:
     return np.asarray(top[several] - rest[several] / (count[several] - 1), np.float64)
 
 
-def _leads(pair: _Pair) -> dict[str, float]:
+def _leads(pair: Pair) -> dict[str, float]:
     """Velocity and time by which the top note of score chords leads; 0 if there are no chords."""
     over = _top_and_rest(pair, pair.played.velocity[pair.twin])
     ahead = -_top_and_rest(pair, pair.played.onset_s[pair.twin])
@@ -294,7 +255,7 @@ def _leads(pair: _Pair) -> dict[str, float]:
     }
 
 
-def _asynchrony(pair: _Pair) -> dict[str, float]:
+def _asynchrony(pair: Pair) -> dict[str, float]:
     """Spread of onset and velocity within score chords; 0 if there are no chords."""
     n_chords = len(pair.score_onset_s)
     onset, velocity = pair.played.onset_s[pair.twin], pair.played.velocity[pair.twin]

@@ -109,7 +109,7 @@ def skyline(onset_s: Floats, offset_s: Floats, pitch: Floats, chord: Ints) -> Ma
     n_chords = int(chord[-1]) + 1
     top = np.full(n_chords, -np.inf)
     np.maximum.at(top, chord, pitch)
-    melody = pitch == top[chord]
+    melody: Mask = pitch == top[chord]
     held_until, held_pitch = -np.inf, -np.inf
     for position in np.flatnonzero(melody).tolist():
         # A finger-legato overlap of up to CHORD_S does not hide the next melody note.

@@ -106,7 +106,7 @@ class Fold:
     @property
     def is_wide(self) -> bool:
         """More features than training clips: work on the Gram matrix."""
-        return self.x.shape[1] > self.n_train
+        return bool(self.x.shape[1] > self.n_train)
 
     def standardised(self) -> Float64:
         """Training rows, then test rows, scaled by the training rows: (n_train + n_test, p)."""

@@ -42,7 +42,7 @@ def initial_weights(n_features: int, n_outputs: int, params: MlpParams) -> list[
     shapes += [(params.hidden, n_outputs), (1, n_outputs)]
     fans = [n_features, n_features, params.hidden, params.hidden]
     return [
-        torch.from_numpy(((2 * rng.random(shape, dtype=np.float32) - 1) / np.float32(fan**0.5)))
+        torch.from_numpy((2 * rng.random(shape, dtype=np.float32) - 1) / np.float32(fan**0.5))
         for shape, fan in zip(shapes, fans, strict=True)
     ]
 
@@ -243,7 +243,7 @@ class _Batch:
             _log.info("mlp %s: epoch %d, validation R² %.3f", name, epoch, r2)
             chosen = {"epoch": [float(epoch)], "validation_r2": [r2]}
             finished[fold] = FoldPrediction(values.double().numpy(), chosen)
-        if finished:
+        if finished and len(finished) < len(done):
             self._keep(~done)
         return finished
 
@@ -281,9 +281,9 @@ def _train(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction]:
         batch.train_epoch(epoch)
         batch.validate(epoch)
         last = epoch == params.max_epochs
-        done = epoch - batch.best_epoch >= params.patience
-        finished |= batch.finish(torch.full_like(done, True) if last else done)
-        if not len(batch.alive):
+        done = (epoch - batch.best_epoch >= params.patience) | last
+        finished |= batch.finish(done)
+        if len(finished) == len(folds):
             break
     position = {original: number for number, original in enumerate(problem.order)}
     return [finished[position[number]] for number in range(len(folds))]

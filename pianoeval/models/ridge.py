@@ -11,8 +11,10 @@ keep that scale and recompute only the centre. The scale of an inner fold's held
 thing they share with its fit clips (no label is involved), and it lets one Gram matrix serve all
 inner folds.
 
-Selection: λ per output (``per_output: true``) or one λ for all outputs, by the smallest inner
-out-of-fold squared error, in units of the output's variance when shared.
+Selection: one λ for all outputs, by the smallest inner out-of-fold squared error in units of each
+output's variance; or λ per output (``per_output: true``). One is the default: under ``movement``
+there are three inner groups, too few to choose nineteen penalties well (PercePiano, pooled R² on
+170 symbolic features: shared .523 segment, .128 movement; per output .523, .097).
 """
 
 from __future__ import annotations

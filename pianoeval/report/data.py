@@ -18,7 +18,7 @@ RESULT_COLUMNS = (
     "ci_low", "ci_high", "n_clips", "n_clusters", "seed", "config_hash", "commit",
 )  # fmt: skip
 _NUMERIC = ("value", "ci_low", "ci_high", "n_clips", "n_clusters")
-_TEXT = ("corpus", "task", "scheme", "subset", "features", "model", "dimension", "metric")
+_TEXT = tuple(column for column in RESULT_COLUMNS if column not in _NUMERIC)
 _PREDICTION_COLUMNS = ("clip", "scheme", "model", "task", "dimension", "prediction")
 _LABEL_COLUMNS = ("clip", "task", "dimension", "value")
 
@@ -143,7 +143,7 @@ def _read_results(path: Path, corpus: str) -> pd.DataFrame:
         ) from error
     require_columns(frame, RESULT_COLUMNS, path)
     for column in _NUMERIC:
-        frame[column] = frame[column].where(frame[column] != "", "nan")
+        frame[column] = frame[column].astype("object").where(frame[column] != "", None)
     return frame
 
 
@@ -170,6 +170,14 @@ def _read_parquet(path: Path, wanted: Sequence[str], next_step: str) -> pd.DataF
     return frame
 
 
+def _by_features(table: pd.DataFrame, view: str) -> dict[str, pd.DataFrame]:
+    """A file holds one view, or several that its column ``features`` or ``view`` tells apart."""
+    column = next((name for name in ("features", "view") if name in table.columns), None)
+    if column is None:
+        return {view: table}
+    return {str(name): part for name, part in table.groupby(column, sort=True)}
+
+
 def load_corpus_report(
     paths: CorpusPaths, views: Sequence[str], *, results_only: bool = False
 ) -> CorpusReport:
@@ -179,7 +187,8 @@ def load_corpus_report(
     ----------
     paths : CorpusPaths
     views : sequence of str
-        Views whose predictions are read; the names are those of ``features`` in the results.
+        Files of predictions to read. A file without a column ``features`` or ``view`` holds the
+        view of its own name; views are named as ``features`` in the results.
     results_only : bool
         Read nothing below ``data/``: for a corpus whose results are kept here without its clips.
         The page then says so, and leaves out the figures that need clips.
@@ -197,10 +206,10 @@ def load_corpus_report(
     if results_only:
         return CorpusReport(corpus, results, summary)
     step = "dvc repro"
-    predictions = {
-        view: _read_parquet(paths.predictions(view), _PREDICTION_COLUMNS, step)
-        for view in sorted(views)
-    }
+    predictions: dict[str, pd.DataFrame] = {}
+    for view in sorted(views):
+        table = _read_parquet(paths.predictions(view), _PREDICTION_COLUMNS, step)
+        predictions |= _by_features(table, view)
     return CorpusReport(
         corpus,
         results,

@@ -9,20 +9,30 @@ import pandas as pd
 
 from pianoeval.report import select, words
 from pianoeval.report.data import CorpusReport
-from pianoeval.report.figures import Figure
-from pianoeval.report.select import Score
+from pianoeval.report.figures import Figure, reference
+from pianoeval.report.scores import (
+    BASELINE_KINDS,
+    MODEL_KINDS,
+    MetricTable,
+    Score,
+    best_by_features,
+    by_key,
+    first,
+    metric_table,
+)
 from pianoeval.report.svg import Scale, Svg, domain
 
 #: Points drawn over all panels of a scatter; above it every k-th clip is drawn, and said so.
 _MAX_POINTS = 30_000
-_ROW, _LABEL, _PLOT = 21.0, 150.0, 250.0
+#: Below this many points in a panel they are drawn darker.
+_FEW_POINTS = 400
+_ROW, _LABEL, _PLOT = 21.0, 152.0, 214.0
 
 
-def dimension_order(report: CorpusReport, table: pd.DataFrame) -> list[str]:
-    """Dimensions in the order of the labels, else of the results; without the mean."""
-    found = [d for d in dict.fromkeys(table["dimension"]) if d not in ("mean", "")]
+def dimension_order(report: CorpusReport, found: Sequence[str]) -> list[str]:
+    """Dimensions in the order of the labels; those without labels last."""
     if report.labels is None:
-        return found
+        return list(found)
     known = list(dict.fromkeys(report.labels["dimension"].astype(str)))
     return [d for d in known if d in found] + [d for d in found if d not in known]
 
@@ -40,30 +50,30 @@ def poles(report: CorpusReport) -> dict[str, tuple[str, str]]:
     }
 
 
-def dot_plot(report: CorpusReport, scheme: str, ident: str) -> Figure | None:
-    """Pooled R² of every dimension: best symbolic and audio model, baseline and ceiling."""
-    table = select.rows_of(report, "r2_pooled")
-    names = dimension_order(report, table)
+def dot_plot(report: CorpusReport, scheme: str, metric: str, ident: str) -> Figure | None:
+    """Every dimension: best symbolic and audio model, best baseline, ceiling."""
+    table = metric_table(report, metric)
+    names = dimension_order(report, table.dimensions)
     line = select.scheme_line(table, scheme)
     if not names or line is None:
         return None
     chosen = [s for s in (line.baseline, line.symbolic, line.audio) if s is not None]
     values = {name: _values(table, scheme, name, chosen) for name in names}
-    tops = {name: select.ceiling(table, scheme, name) for name in names}
+    tops = {name: table.ceiling(scheme, name) for name in names}
     every = [s.value for found in values.values() for s in found]
     every += [c.value for c in tops.values() if c is not None]
-    scale = Scale(*domain(every, floor=-0.5, ceiling=1.0), _LABEL, _LABEL + _PLOT)
+    limits = domain([*every, reference(metric)], floor=-0.5, ceiling=1.0)
+    scale = Scale(*limits, _LABEL, _LABEL + _PLOT)
     bottom = 8 + _ROW * len(names)
     svg = Svg(
         _LABEL + _PLOT + 12, bottom + 22, ident=ident,
-        title=f"R² pooled by dimension, {words.scheme_name(scheme)} folds",
+        title=f"{words.metric_name(metric)} by dimension, {words.scheme_name(scheme)} folds",
         description="; ".join(s.name for s in chosen) + "; ceiling where there is one.",
     )  # fmt: skip
     for tick in scale.ticks():
-        svg.line(scale(tick), 8, scale(tick), bottom, "zero" if tick == 0 else "grid")
-        svg.text(
-            scale(tick), bottom + 15, words.number(tick, 1), "t-muted t-small", anchor="middle"
-        )
+        cls = "zero" if abs(tick - reference(metric)) < 1e-9 else "grid"
+        svg.line(scale(tick), 8, scale(tick), bottom, cls)
+        svg.text(scale(tick), bottom + 15, words.tick(tick), "t-muted t-small", anchor="middle")
     for i, name in enumerate(names):
         y = 8 + _ROW * (i + 0.5)
         svg.text(_LABEL - 12, y + 4, words.plain(name)[:24], anchor="end")
@@ -79,14 +89,15 @@ def dot_plot(report: CorpusReport, scheme: str, ident: str) -> Figure | None:
             else:
                 x = scale(score.value)
                 svg.add("path", d=f"M{x + 5:.1f} {y - 4:.1f}l-5 4l5 4", cls=f"curve {score.kind}")
-    return Figure(f"dimensions-{scheme}", "; ".join(s.name for s in chosen), svg)
+    aside = "; ".join(s.name for s in chosen)
+    return Figure(f"dimensions-{metric}-{scheme}", words.metric_name(metric), svg, aside)
 
 
 def _values(
-    table: pd.DataFrame, scheme: str, dimension: str, chosen: Sequence[Score]
+    table: MetricTable, scheme: str, dimension: str, chosen: Sequence[Score]
 ) -> list[Score]:
-    wanted = {s.key: s.kind for s in chosen}
-    return [s for s in select.scores(table, scheme, dimension) if s.key in wanted]
+    found = by_key(table.scores(scheme, dimension))
+    return [found[score.key] for score in chosen if score.key in found]
 
 
 @dataclass(frozen=True)
@@ -100,21 +111,24 @@ class HeatTable:
 
 def heat_table(report: CorpusReport, scheme: str) -> HeatTable | None:
     """Baseline, best model of every view (by the mean), and the ceiling, a row a dimension."""
-    table = select.rows_of(report, "r2_pooled")
-    names = dimension_order(report, table)
-    found = select.scores(table, scheme)
-    models = select.best_by_features(found)
+    table = metric_table(report, "r2_pooled")
+    names = dimension_order(report, table.dimensions)
+    found = table.scores(scheme)
+    models = best_by_features(found)
     if not names or not models:
         return None
-    baseline, top = select.first(found, select.BASELINE_KINDS), select.ceiling(table, scheme)
-    columns = [*([baseline] if baseline else []), *models, *([top] if top else [])]
+    baseline, top = first(found, BASELINE_KINDS), table.ceiling(scheme)
+    if top is not None and top.model == "exact_labels":
+        # A column of ones would tell nothing.
+        top = None
+    columns = [*([top] if top else []), *([baseline] if baseline else []), *models]
     ends = poles(report)
     rows: list[tuple[str, tuple[str, str] | None, list[float | None]]] = []
     for name in [*names, "mean"]:
-        values = {s.key + s.seed: s.value for s in select.scores(table, scheme, name)}
-        if limit := select.ceiling(table, scheme, name):
-            values[limit.key + limit.seed] = limit.value
-        rows.append((name, ends.get(name), [values.get(c.key + c.seed) for c in columns]))
+        limit = table.ceiling(scheme, name)
+        known = by_key([*table.scores(scheme, name), *([limit] if limit else [])])
+        values = [known[c.key].value if c.key in known else None for c in columns]
+        rows.append((name, ends.get(name), values))
     return HeatTable(scheme, columns, rows)
 
 
@@ -129,9 +143,7 @@ class Scatter:
     every: int
 
 
-def predicted_and_rated(
-    report: CorpusReport, scheme: str, score: Score
-) -> pd.DataFrame | None:
+def predicted_and_rated(report: CorpusReport, scheme: str, score: Score) -> pd.DataFrame | None:
     """``clip, dimension, rated, predicted`` (mean over seeds), or None without predictions."""
     if report.labels is None or score.features not in report.predictions:
         return None
@@ -149,27 +161,34 @@ def predicted_and_rated(
 
 def scatter(report: CorpusReport, scheme: str, prefix: str) -> Scatter | None:
     """Small multiples of the best model of a scheme that has predictions."""
-    table = select.rows_of(report, "r2_pooled")
-    best = select.first(select.scores(table, scheme), select.MODEL_KINDS)
+    table = metric_table(report, "r2_pooled")
+    best = first(table.scores(scheme), MODEL_KINDS)
     both = predicted_and_rated(report, scheme, best) if best else None
     if best is None or both is None or both.empty:
         return None
-    limits = domain([*both["rated"], *both["predicted"]], floor=-1e9, ceiling=1e9)
+    # A few wild predictions must not squeeze all panels; they are drawn at the edge.
+    usual = both["predicted"].quantile([0.002, 0.998])
+    limits = domain([*both["rated"], *usual], floor=-1e9, ceiling=1e9)
     clips = sorted(set(both["clip"]))
     every = -(-len(both) // _MAX_POINTS)
     shown = set(clips[::every])
-    names = dimension_order(report, both)
+    names = dimension_order(report, sorted(set(both["dimension"])))
     panels = []
     for i, name in enumerate(names):
         part = both.loc[(both["dimension"] == name) & both["clip"].isin(shown)]
-        values = {s.key + s.seed: s.value for s in select.scores(table, scheme, name)}
-        value = values.get(best.key + best.seed)
-        panels.append(_panel(part, name, value, limits, f"{prefix}-s{i}"))
+        score = by_key(table.scores(scheme, name)).get(best.key)
+        value = score.value if score else None
+        panels.append(_panel(part, name, best.kind, value, limits, f"{prefix}-s{i}"))
     return Scatter(scheme, best, panels, len(clips), every)
 
 
 def _panel(
-    part: pd.DataFrame, name: str, value: float | None, limits: tuple[float, float], ident: str
+    part: pd.DataFrame,
+    name: str,
+    kind: str,
+    value: float | None,
+    limits: tuple[float, float],
+    ident: str,
 ) -> Figure:
     side = 132.0
     label = words.plain(name)
@@ -184,5 +203,6 @@ def _panel(
         (round(x(r), 1), round(y(p), 1))
         for r, p in zip(part["rated"], part["predicted"], strict=True)
     }
-    svg.add("path", d="".join(f"M{a:g} {b:g}h0" for a, b in sorted(pixels)), cls="dots audio")
-    return Figure(f"scatter-{name}", f"{label} {words.number(value, 2)}", svg)
+    cls = f"dots {kind}" + (" few" if len(pixels) < _FEW_POINTS else "")
+    svg.add("path", d="".join(f"M{a:g} {b:g}h0" for a, b in sorted(pixels)), cls=cls)
+    return Figure(f"scatter-{name}", label, svg, words.number(value, 2))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
-from pianoeval.report import select, words
+from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
-from pianoeval.report.select import SchemeLine, Score
+from pianoeval.report.scores import (
+    BASELINE_KINDS,
+    MODEL_KINDS,
+    MetricTable,
+    Score,
+    best_by_features,
+    metric_table,
+)
+from pianoeval.report.select import SchemeLine
 from pianoeval.report.svg import Scale, Svg, domain
 
 _ROW = 23.0
-_LABEL, _PLOT, _VALUE = 168.0, 210.0, 46.0
+_LABEL, _PLOT, _VALUE = 162.0, 166.0, 52.0
 
 
 @dataclass(frozen=True)
@@ -24,38 +29,45 @@ class Figure:
     name: str
     caption: str
     svg: Svg
+    aside: str = ""
 
 
-def reference(metric: str) -> tuple[float, str]:
-    """The value of a model that knows nothing, and its name."""
-    return (0.5, "chance") if metric.startswith("pairwise") else (0.0, "0")
+def reference(metric: str) -> float:
+    """The value of a model that knows nothing: chance, or the mean of all labels."""
+    return 0.5 if metric.startswith("pairwise") else 0.0
 
 
-def metric_domain(table: pd.DataFrame, metric: str) -> tuple[float, float]:
+def metric_domain(table: MetricTable) -> tuple[float, float]:
     """Range of an axis that all schemes share; intervals far below are cut and marked."""
-    means = table.loc[table["dimension"] == "mean"]
-    values = [*means["value"], *means["ci_low"], *means["ci_high"], reference(metric)[0]]
-    floor = 0.3 if metric.startswith("pairwise") else -0.5
-    return domain([float(v) for v in values], floor=floor, ceiling=1.0)
+    values = [reference(table.metric)]
+    for scheme in table.schemes:
+        models, baselines = forest_rows(table.scores(scheme))
+        top = table.ceiling(scheme)
+        shown = [*models, *baselines, *([top] if top else [])]
+        values += [v for s in shown for v in (s.value, s.low, s.high)]
+    floor = 0.3 if table.metric.startswith("pairwise") else -0.5
+    return domain(values, floor=floor, ceiling=1.0)
 
 
 def _axis(svg: Svg, scale: Scale, top: float, bottom: float, metric: str) -> None:
-    reference = reference(metric)[0]
+    known_nothing = reference(metric)
     for tick in scale.ticks():
-        cls = "zero" if abs(tick - reference) < 1e-9 else "grid"
+        cls = "zero" if abs(tick - known_nothing) < 1e-9 else "grid"
         svg.line(scale(tick), top, scale(tick), bottom, cls)
-        text = words.number(tick, 1 if abs(tick * 10 - round(tick * 10)) < 1e-9 else 2)
-        svg.text(scale(tick), bottom + 15, text, "t-muted t-small", anchor="middle")
+        svg.text(scale(tick), bottom + 15, words.tick(tick), "t-muted t-small", anchor="middle")
 
 
 def _interval(svg: Svg, scale: Scale, y: float, score: Score) -> None:
-    if not (math.isfinite(score.low) and math.isfinite(score.high)):
-        return
-    svg.line(scale(score.low), y, scale(score.high), y, f"ci {score.kind}")
-    for edge, sign in ((score.low, -1), (score.high, 1)):
-        if not scale.inside(edge):
-            x = scale(edge)
-            d = f"M{x - 5 * sign:.1f} {y - 4:.1f}l{5 * sign} 4l{-5 * sign} 4"
+    """The interval; an arrow at the edge of the plot where it, or the value, goes on beyond."""
+    reach = [score.low, score.high] if score.is_finite else [score.value]
+    if score.is_finite:
+        svg.line(scale(score.low), y, scale(score.high), y, f"ci {score.kind}")
+    for beyond, x, way in (
+        (min(reach) < scale.low, scale.start, 5),
+        (max(reach) > scale.high, scale.stop, -5),
+    ):
+        if beyond:
+            d = f"M{x + way:.1f} {y - 4:.1f}l{-way} 4l{way} 4"
             svg.add("path", d=d, cls=f"curve {score.kind}")
 
 
@@ -65,42 +77,43 @@ def _clipped(text: str, length: int) -> str:
 
 def forest_rows(found: Sequence[Score]) -> tuple[list[Score], list[Score]]:
     """Rows of a forest: the best model of every view, then all baselines, each best first."""
-    return select.best_by_features(found), [s for s in found if s.kind in select.BASELINE_KINDS]
+    return best_by_features(found), [s for s in found if s.kind in BASELINE_KINDS]
 
 
 def _forest_row(svg: Svg, scale: Scale, y: float, score: Score) -> None:
     tip = f"{score.name}: {words.number(score.value)}"
     if span := words.interval(score.low, score.high):
         tip += f", interval {span}"
-    if score.kind in select.MODEL_KINDS:
-        strong = _clipped(score.features, 16)
-        muted = _clipped(words.plain(score.model) + score.seed, 26 - len(strong))
+    if score.kind in MODEL_KINDS:
+        strong = _clipped(score.features, 17)
+        muted = _clipped(words.plain(score.model) + score.seed, max(23 - len(strong), 4))
     else:
-        strong, muted = "", _clipped(score.name, 27)
+        # The mark already says that the row is a lookup.
+        strong, muted = "", _clipped(words.model_name(score.features, score.model), 23)
     svg.two_tone(_LABEL - 12, y + 4, strong, muted, anchor="end")
     _interval(svg, scale, y, score)
     if scale.inside(score.value):
         svg.mark(scale(score.value), y, score.kind, tip)
-    strength = "t-strong" if score.kind in select.MODEL_KINDS else "t-muted"
+    strength = "t-strong" if score.kind in MODEL_KINDS else "t-muted"
     right = _LABEL + _PLOT + _VALUE
     svg.text(right, y + 4, words.number(score.value), strength, anchor="end")
 
 
 def forest(
-    table: pd.DataFrame, metric: str, scheme: str, limits: tuple[float, float], ident: str
+    table: MetricTable, scheme: str, limits: tuple[float, float], ident: str
 ) -> Figure | None:
     """Values with intervals on one scheme, beside the baselines and the ceiling.
 
     The band reaches from the best baseline to the ceiling: the room in which listening can show.
     None if no model was evaluated on the scheme.
     """
-    found = select.scores(table, scheme)
+    found = table.scores(scheme)
     models, baselines = forest_rows(found)
     if not models:
         return None
     top, gap = 24.0, 10.0 if baselines else 0.0
     bottom = top + _ROW * (len(models) + len(baselines)) + gap
-    name, measure = words.scheme_name(scheme), words.metric_name(metric)
+    name, measure = words.scheme_name(scheme), words.metric_name(table.metric)
     best = models[0]
     summary = f"Best: {best.name}, {words.number(best.value)}."
     if baselines:
@@ -111,13 +124,13 @@ def forest(
         title=f"{measure}, {name} folds", description=summary,
     )  # fmt: skip
     scale = Scale(*limits, _LABEL, _LABEL + _PLOT)
-    top_value = select.ceiling(table, scheme)
+    top_value = table.ceiling(scheme)
     if top_value is not None:
-        start = baselines[0].value if baselines else reference(metric)[0]
+        start = baselines[0].value if baselines else reference(table.metric)
         if top_value.value > start:
             width = scale(top_value.value) - scale(start)
             svg.add("rect", x=scale(start), y=top, width=width, height=bottom - top, cls="band")
-    _axis(svg, scale, top, bottom, metric)
+    _axis(svg, scale, top, bottom, table.metric)
     if top_value is not None:
         x = scale(top_value.value)
         svg.line(x, top - 4, x, bottom, "ceil")
@@ -126,24 +139,22 @@ def forest(
     for i, score in enumerate([*models, *baselines]):
         y = top + _ROW * (i + 0.5) + (gap if i >= len(models) else 0)
         _forest_row(svg, scale, y, score)
-    return Figure(f"{metric}-{scheme}", name, svg)
+    return Figure(f"{table.metric}-{scheme}", name, svg)
 
 
 def forests(report: CorpusReport, metric: str, prefix: str) -> list[Figure]:
     """One forest a scheme on a shared axis, from the leakiest to the strictest."""
-    table = select.rows_of(report, metric)
-    if table.empty:
-        return []
-    limits = metric_domain(table, metric)
+    table = metric_table(report, metric)
+    limits = metric_domain(table)
     drawn = (
-        forest(table, metric, scheme, limits, f"{prefix}-{metric}-{i}")
-        for i, scheme in enumerate(select.schemes(report))
+        forest(table, scheme, limits, f"{prefix}-{metric}-{i}")
+        for i, scheme in enumerate(table.schemes)
     )
     return [figure for figure in drawn if figure is not None]
 
 
 def strip(line: SchemeLine, limits: tuple[float, float], ident: str) -> Svg:
-    """The headline of one scheme as a line: baseline, symbolic, best model, ceiling."""
+    """The headline of one scheme as a line: baseline, symbolic, audio, ceiling."""
     best = line.best
     svg = Svg(
         200, 26, ident=ident, title=f"{words.scheme_name(line.scheme)} folds, drawn",
@@ -158,7 +169,8 @@ def strip(line: SchemeLine, limits: tuple[float, float], ident: str) -> Svg:
     if line.ceiling is not None:
         svg.line(scale(line.ceiling.value), 3, scale(line.ceiling.value), 23, "ceil")
     _interval(svg, scale, 13, best)
-    for score in (line.baseline, line.symbolic, best):
+    for score in (line.baseline, line.symbolic, line.audio):
         if score is not None and scale.inside(score.value):
-            svg.mark(scale(score.value), 13, score.kind, f"{score.name} {words.number(score.value)}")
+            tip = f"{score.name} {words.number(score.value)}"
+            svg.mark(scale(score.value), 13, score.kind, tip)
     return svg

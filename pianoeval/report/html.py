@@ -15,7 +15,8 @@ from pianoeval.errors import CorruptDataError
 from pianoeval.report import curves, dimensions, figures, leaks, prose, select, tables, words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.figures import Figure
-from pianoeval.report.svg import FIGURE_STYLE
+from pianoeval.report.scores import Score, metric_table, subset_for
+from pianoeval.report.svg import figure_style
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,21 +46,30 @@ def _environment() -> Environment:
         meaning=words.scheme_meaning,
         metric=words.metric_name,
         span=lambda score: words.interval(score.low, score.high),
+        model=lambda score: words.model_name(score.features, score.model),
+        short=_short,
         path=lambda name: quote(str(name), safe=""),
     )
     return environment
+
+
+def _short(score: Score) -> str:
+    """Who scored, where the column already tells symbolic, lookup or ceiling."""
+    if score.kind == "symbolic" and score.features == "symbolic":
+        return words.model_name(score.features, score.model) + score.seed
+    return score.name
 
 
 def _headline(report: CorpusReport, metric: str, prefix: str) -> Headline | None:
     lines = select.headline(report, metric)
     if not lines:
         return None
-    limits = figures.metric_domain(select.rows_of(report, metric), metric)
+    limits = figures.metric_domain(metric_table(report, metric))
     drawn = [
         (line, figures.strip(line, limits, f"{prefix}-strip-{metric}-{i}").render())
         for i, line in enumerate(lines)
     ]
-    return Headline(metric, select.subset_for(report, metric), drawn)
+    return Headline(metric, subset_for(report, metric), drawn)
 
 
 def corpus_figures(report: CorpusReport, prefix: str = "f") -> dict[str, list[Figure]]:
@@ -72,12 +82,16 @@ def corpus_figures(report: CorpusReport, prefix: str = "f") -> dict[str, list[Fi
         for metric in metrics
         if (figure := curves.layer_curve(report, encoder, views, metric, f"{prefix}-l{e}{metric}"))
     ]
-    by_dimension = dimensions.dot_plot(report, main, f"{prefix}-dim") if main else None
+    by_dimension = [
+        figure
+        for metric in (metrics if main else [])
+        if (figure := dimensions.dot_plot(report, main or "", metric, f"{prefix}-d{metric}"))
+    ]
     return {
         "r2": figures.forests(report, "r2_pooled", prefix),
         "pairwise": figures.forests(report, margin, prefix) if margin else [],
         "layers": layers,
-        "dimensions": [by_dimension] if by_dimension else [],
+        "dimensions": by_dimension,
     }
 
 
@@ -101,12 +115,15 @@ def corpus_context(report: CorpusReport, number: int) -> dict[str, Any]:
         "skipped": sorted(report.skipped.items(), key=lambda kv: words.scheme_rank(kv[0])),
         "figures": corpus_figures(report, prefix),
         "margin": margin,
-        "subset_r2": select.subset_for(report, "r2_pooled"),
-        "subset_margin": select.subset_for(report, margin),
+        "subset_r2": subset_for(report, "r2_pooled"),
+        "subset_margin": subset_for(report, margin),
         "heats": [heat for heat in heats if heat is not None],
         "scatter": dimensions.scatter(report, main, prefix) if main else None,
         "has_clips": report.manifest is not None,
         "leaks": leaks.leak_table(report),
+        "reliability": leaks.reliability_table(report),
+        "sizes": tables.scheme_sizes(report),
+        "intervals": prose.intervals(report),
         "notes": report.notes,
         "caveats": prose.caveats(report),
         "full": tables.full_table(report),
@@ -124,11 +141,11 @@ def render(corpora: Sequence[CorpusReport]) -> str:
             next_step="edit axes.corpus in params.yaml",
         )  # fmt: skip
     contexts = [corpus_context(report, i + 1) for i, report in enumerate(corpora)]
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8") + FIGURE_STYLE
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8") + figure_style()
     script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
     page = _environment().get_template("page.html.j2")
     # Both files are ours and hold no "</": they enter the page as they are.
-    return page.render(corpora=contexts, style=Markup(style), script=Markup(script))  # noqa: S704
+    return page.render(corpora=contexts, style=Markup(style), script=Markup(script))
 
 
 def write_report(corpora: Sequence[CorpusReport], out: Path) -> None:
@@ -158,6 +175,7 @@ def write_figures(report: CorpusReport, folder: Path) -> list[Path]:
     for group in corpus_figures(report).values():
         for figure in group:
             path = folder / f"{tables.slug(figure.name)}.svg"
-            path.write_text(figure.svg.render(standalone=True) + "\n", encoding="utf-8", newline="\n")
+            text = figure.svg.render(standalone=True) + "\n"
+            path.write_text(text, encoding="utf-8", newline="\n")
             written.append(path)
     return written

@@ -1,4 +1,4 @@
-"""The leak matrix of the summary as a table: what training shares with the test clips."""
+"""Tables of the summary: what training shares with the test clips, how far raters agree."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ def leak_table(report: CorpusReport) -> LeakTable | None:
         for scheme in sorted(found, key=words.scheme_rank)
     ]
     return LeakTable([_HEADS.get(c, f"same {words.plain(c)}") for c in columns], rows)
+
+
+@dataclass(frozen=True)
+class ReliabilityTable:
+    """Reliabilities of one subset, a row a dimension."""
+
+    subset: str
+    heads: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def reliability_table(report: CorpusReport) -> ReliabilityTable | None:
+    """Table of ``summary["reliability"]``: subset → dimension → measure; human clips if any."""
+    found = report.summary.get("reliability")
+    if not isinstance(found, Mapping) or not found:
+        return None
+    subset = "human" if "human" in found else min(found)
+    measures = list(dict.fromkeys(m for row in found[subset].values() for m in row))
+    heads = [words.model_name("ceiling", measure) for measure in measures]
+    rows = [
+        (str(name), [words.number(row.get(measure)) for measure in measures])
+        for name, row in found[subset].items()
+    ]
+    return ReliabilityTable(subset, heads, rows)
 
 
 def _share(value: Any) -> str:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import pandas as pd
 
 from pianoeval.report import select, words
 from pianoeval.report.data import CorpusReport
+from pianoeval.report.scores import MODEL_KINDS, MetricTable, first, metric_table
 from pianoeval.report.select import SchemeLine
-
-_FEW_CLUSTERS = 10
 
 
 @dataclass(frozen=True)
 class KeyNumber:
-    """One large numeral of the headline and the sentence that goes with it."""
+    """One large numeral of the headline and the sentence that goes with it.
+
+    ``advantage`` is the paired difference from the best baseline; ``clear`` tells whether its
+    interval lies above 0, None if unknown.
+    """
 
     value: str
     span: str
     label: str
     against: str
     sentence: str
+    advantage: str
+    clear: bool | None
 
 
 def key_numbers(report: CorpusReport) -> list[KeyNumber]:
@@ -36,8 +38,8 @@ def key_numbers(report: CorpusReport) -> list[KeyNumber]:
     margin = select.margin_metric(report)
     if margin:
         lines = {line.scheme: line for line in select.headline(report, margin)}
-        wanted = [s for s in ("player", "movement") if s in lines] or [s for s in lines if s == main]
-        found += [_key_number(lines[s], margin) for s in wanted]
+        wanted = {"player", "movement"} & set(lines) or {main or ""}
+        found += [_key_number(lines[s], margin) for s in lines if s in wanted]
     return found
 
 
@@ -48,46 +50,59 @@ def _key_number(line: SchemeLine, metric: str) -> KeyNumber:
         against.append(f"without listening {words.number(line.baseline.value)}")
     if line.ceiling is not None:
         against.append(f"ceiling {words.number(line.ceiling.value)}")
-    what = "Pairs ranked as the raters do" if pairs else "R² pooled"
+    what = "Pairs in order" if pairs else "R² pooled"
     return KeyNumber(
-        value=words.percent(line.best.value) if pairs else words.number(line.best.value),
+        value=words.number(line.best.value),
         span=words.interval(line.best.low, line.best.high),
         label=f"{what}, {words.scheme_name(line.scheme)} folds",
         against=" · ".join(against),
         sentence=sentence(line, metric),
+        advantage=_advantage(line),
+        clear=line.clear,
     )
+
+
+def _advantage(line: SchemeLine) -> str:
+    """``+0.304 (0.151 to 0.482)``; empty where no paired difference was computed."""
+    if line.advantage is None:
+        return ""
+    value, low, high = line.advantage
+    sign = "+" if value > 0 else ""
+    return f"{sign}{words.number(value)} ({words.interval(low, high)})"
 
 
 def sentence(line: SchemeLine, metric: str) -> str:
     """One scheme in words: who, how far, against what, and whether the interval agrees."""
     best, value = line.best, line.best.value
     span = words.interval(best.low, best.high)
-    meaning = words.scheme_meaning(line.scheme)
-    text = f"On {words.scheme_name(line.scheme)} folds"
-    text += f" ({meaning}) " if meaning else " "
-    shown = f"{words.number(value)}" + (f" ({span})" if span else "")
+    shown = words.number(value) + (f" ({span})" if span else "")
+    who = best.name[:1].upper() + best.name[1:]
     if metric.startswith("pairwise"):
-        text += f"{best.name} puts {words.percent(value)} of the pairs in the raters' order: {shown}."
+        share = words.percent(value)
+        text = f"{who} puts {share} of the pairs in the order of the labels: {shown}."
     elif value > 0:
-        text += f"{best.name} explains {words.percent(value)} of the variance: R² {shown}."
+        text = f"{who} explains {words.percent(value)} of the variance: R² {shown}."
     else:
-        text += f"{best.name} does no better than one constant for all clips: R² {shown}."
+        text = f"{who} does no better than one constant for all clips: R² {shown}."
     return " ".join([text, *_against(line)])
 
 
 def _against(line: SchemeLine) -> list[str]:
     out: list[str] = []
-    base, best = line.baseline, line.best
-    if base is not None:
-        name = words.row_name(base.features, base.model)
-        out.append(f"Without listening ({name}): {words.number(base.value)}.")
-        if math.isfinite(best.low) and best.low > base.value:
-            out.append("The whole interval lies above that.")
-        elif math.isfinite(best.low):
-            out.append("The interval includes that: an advantage is not established.")
+    if line.baseline is not None:
+        reached = words.number(line.baseline.value)
+        text = f"Without listening, {line.baseline.name} reaches {reached}"
+        if line.advantage is not None:
+            text += f"; the difference of {_advantage(line)} "
+            text += "is clear of zero" if line.clear else "does not exclude zero"
+        out.append(f"{text}.")
     if line.ceiling is not None:
-        way = f", {words.percent(line.share)} of the way" if line.share is not None else ""
-        out.append(f"Rater reliability allows {words.number(line.ceiling.value)}{way}.")
+        exact = line.ceiling.model == "exact_labels"
+        what = "Exact labels allow" if exact else "Rater reliability allows"
+        text = f"{what} {words.number(line.ceiling.value)}"
+        if line.share is not None and line.share > 0:
+            text += f": {words.percent(line.share)} of the way from the one to the other"
+        out.append(f"{text}.")
     return out
 
 
@@ -101,10 +116,19 @@ def audio_sentence(report: CorpusReport) -> str:
     order = "above" if audio.value > symbolic.value else "below"
     text = f"The best audio view ({audio.name}) stands at {words.number(audio.value)}, {order}"
     text += f" the symbolic features ({words.number(symbolic.value)})"
-    finite = all(map(math.isfinite, (audio.low, audio.high, symbolic.low, symbolic.high)))
-    if finite and audio.low <= symbolic.high and symbolic.low <= audio.high:
+    known = audio.is_finite and symbolic.is_finite
+    if known and audio.low <= symbolic.high and symbolic.low <= audio.high:
         text += "; their intervals overlap, so the order of the two is not settled"
     return text + "."
+
+
+def intervals(report: CorpusReport) -> str:
+    """How the intervals were made, if the summary tells."""
+    made = report.summary.get("bootstrap")
+    if not isinstance(made, Mapping) or not {"confidence", "method", "draws"} <= set(made):
+        return ""
+    level, draws = words.percent(float(made["confidence"])), words.count(float(made["draws"]))
+    return f"Intervals: {level}, {made['method']}, {draws} draws."
 
 
 def caveats(report: CorpusReport) -> list[str]:
@@ -116,18 +140,17 @@ def caveats(report: CorpusReport) -> list[str]:
             "finds differences that were put in; they say nothing about how people hear."
         )
     main = select.headline_scheme(report)
-    table = select.rows_of(report, "r2_pooled")
+    table = metric_table(report, "r2_pooled")
     if main is not None:
-        tried = [s for s in select.scores(table, main) if s.kind in select.MODEL_KINDS]
+        tried = [s for s in table.scores(main) if s.kind in MODEL_KINDS]
         if len(tried) > 1:
             out.append(
-                f"Each 'best' is the best of up to {len(tried)} combinations of features and model, "
-                "chosen on the folds it is reported on. It is therefore a little too high; treat "
-                "combinations with overlapping intervals as equal."
+                f"Each 'best' is the best of up to {len(tried)} combinations of features and "
+                "model, chosen on the folds it is reported on. It is therefore a little too high; "
+                "treat combinations with overlapping intervals as equal."
             )
-    out += _cluster_caveats(report)
-    out += _lookup_caveats(table, select.schemes(report))
-    if (set(report.results["features"]) & {"ceiling"}) == set():
+    out += _lookup_caveats(table)
+    if not report.simulated and "ceiling" not in set(report.results["features"]):
         out.append(
             "No ceiling is known for these labels: a low value may mean a weak model or unreliable "
             "labels, and this table cannot tell which."
@@ -135,24 +158,10 @@ def caveats(report: CorpusReport) -> list[str]:
     return out
 
 
-def _cluster_caveats(report: CorpusReport) -> list[str]:
-    few: dict[int, list[str]] = {}
-    table = select.rows_of(report, "r2_pooled")
-    for scheme in select.schemes(report):
-        best = select.first(select.scores(table, scheme), select.MODEL_KINDS)
-        if best is not None and best.n_clusters < _FEW_CLUSTERS:
-            few.setdefault(round(best.n_clusters), []).append(words.scheme_name(scheme))
-    return [
-        f"On {words.joined(names)} folds the intervals rest on {n} clusters. That many cannot "
-        "support a claim about music or players beyond those in this corpus."
-        for n, names in sorted(few.items())
-    ]
-
-
-def _lookup_caveats(table: pd.DataFrame, schemes: Sequence[str]) -> list[str]:
+def _lookup_caveats(table: MetricTable) -> list[str]:
     strong = []
-    for scheme in schemes:
-        lookup = select.first(select.scores(table, scheme), ("lookup",))
+    for scheme in table.schemes:
+        lookup = first(table.scores(scheme), ("lookup",))
         if lookup is not None and lookup.value > 0.1:
             strong.append(f"{words.scheme_name(scheme)} ({words.number(lookup.value)})")
     if not strong:

@@ -1,69 +1,56 @@
-"""Which rows of the results are set side by side: best model, baselines, symbolic, ceiling."""
+"""Which rows are set side by side: best model, baselines, symbolic, audio, ceiling."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
+from pianoeval.report.scores import (
+    BASELINE_KINDS,
+    MODEL_KINDS,
+    MetricTable,
+    Score,
+    by_key,
+    first,
+    metric_table,
+)
 
-MODEL_KINDS = ("audio", "symbolic")
-BASELINE_KINDS = ("lookup", "mean")
 #: From the most to the least telling: the first of these that was run carries the headline.
-_HEADLINE_SCHEMES = ("movement", "movement_player", "composition", "player", "content", "segment")
-#: Preferred where a corpus states several ceilings; percepiano's ceiling of R² is ICC(1,k).
-_CEILINGS = ("icc_1k", "icc1k", "icc_1_k", "within_segment", "split_half")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One value of the results with its interval."""
-
-    features: str
-    model: str
-    value: float
-    low: float
-    high: float
-    n_clips: float
-    n_clusters: float
-    seed: str = ""
-
-    @property
-    def kind(self) -> str:
-        return words.kind(self.features)
-
-    @property
-    def name(self) -> str:
-        return words.row_name(self.features, self.model) + self.seed
-
-    @property
-    def key(self) -> str:
-        """``features/model`` for scripts."""
-        return f"{self.features}/{self.model}"
+_HEADLINE_SCHEMES = (
+    "movement", "movement_player", "composition", "player", "leave_one_player_out", "content",
+    "segment",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SchemeLine:
     """One line of the headline: what was reached on one scheme, and what it must beat.
 
-    ``share`` is the way covered from the best baseline (0) to the ceiling (1), None without them.
+    ``advantage`` is the paired difference (value, low, high) between best model and best baseline
+    as `pianoeval.evaluate` resampled it; None if it did not.
     """
 
     scheme: str
     best: Score
     baseline: Score | None
-    lookup: Score | None
     symbolic: Score | None
     audio: Score | None
+    lookup: Score | None
     ceiling: Score | None
+    advantage: tuple[float, float, float] | None = None
+
+    @property
+    def clear(self) -> bool | None:
+        """Whether the paired interval lies above no advantage; None if it is not known."""
+        return None if self.advantage is None else self.advantage[1] > 0
 
     @property
     def share(self) -> float | None:
+        """Way covered from the best baseline (0) to the ceiling (1); None without them."""
         if self.baseline is None or self.ceiling is None:
             return None
         room = self.ceiling.value - self.baseline.value
@@ -78,16 +65,9 @@ def schemes(report: CorpusReport) -> list[str]:
 
 
 def headline_scheme(report: CorpusReport) -> str | None:
-    """The strictest telling scheme that was run."""
+    """The most telling scheme that was run."""
     found = schemes(report)
     return next((s for s in _HEADLINE_SCHEMES if s in found), found[0] if found else None)
-
-
-def subset_for(report: CorpusReport, metric: str) -> str:
-    """Pairs are counted on human clips, everything else on all, where the corpus has both."""
-    found = set(report.results.loc[report.results["metric"] == metric, "subset"])
-    wanted = "human" if metric.startswith("pairwise") else "all"
-    return wanted if wanted in found or not found else min(found)
 
 
 def margin_metric(report: CorpusReport) -> str:
@@ -96,93 +76,54 @@ def margin_metric(report: CorpusReport) -> str:
     return "pairwise_005" if "pairwise_005" in found else (found[0] if found else "")
 
 
-def rows_of(report: CorpusReport, metric: str, subset: str | None = None) -> pd.DataFrame:
-    """Rows of the headline task for one metric and its subset, with a finite value."""
-    table = report.results
-    subset = subset_for(report, metric) if subset is None else subset
-    keep = (table["task"] == report.task) & (table["metric"] == metric)
-    keep &= (table["subset"] == subset) & table["value"].notna()
-    return table.loc[keep]
-
-
-def scores(table: pd.DataFrame, scheme: str, dimension: str = "mean") -> list[Score]:
-    """Scores of one scheme, best first; equal values in the order of their names."""
-    part = table.loc[(table["scheme"] == scheme) & (table["dimension"] == dimension)]
-    return sorted(_scores(part), key=lambda s: (-s.value, s.features, s.model, s.seed))
-
-
-def _scores(part: pd.DataFrame) -> list[Score]:
-    repeated = part.duplicated(["features", "model"], keep=False)
-    return [
-        Score(
-            features=row.features,
-            model=row.model,
-            value=float(row.value),
-            low=float(row.ci_low),
-            high=float(row.ci_high),
-            n_clips=float(row.n_clips),
-            n_clusters=float(row.n_clusters),
-            seed=f" (seed {row.seed})" if again else "",
-        )
-        for row, again in zip(_tuples(part), repeated, strict=True)
-    ]
-
-
-def _tuples(frame: pd.DataFrame) -> Iterable[Any]:
-    return frame.itertuples(index=False)
-
-
-def first(found: Sequence[Score], kinds: Sequence[str]) -> Score | None:
-    """Best score whose kind is wanted."""
-    return next((score for score in found if score.kind in kinds), None)
-
-
-def best_by_features(found: Sequence[Score]) -> list[Score]:
-    """Best model of every view, best first."""
-    seen: dict[str, Score] = {}
-    for score in found:
-        if score.kind in MODEL_KINDS:
-            seen.setdefault(score.features, score)
-    return list(seen.values())
-
-
-def ceiling(table: pd.DataFrame, scheme: str, dimension: str = "mean") -> Score | None:
-    """What rater reliability allows: the row of the scheme, else one that is of no scheme.
-
-    Of several ceilings the one named first in this module is taken, else the lowest, so that no
-    model is flattered by a choice.
-    """
-    part = table.loc[(table["features"] == "ceiling") & (table["dimension"] == dimension)]
-    own = part.loc[part["scheme"] == scheme]
-    with_models = set(table.loc[table["features"].map(words.kind).isin(MODEL_KINDS), "scheme"])
-    general = part.loc[~part["scheme"].isin(with_models)]
-    found = _scores(own if len(own) else general)
-    preferred = [s for name in _CEILINGS for s in found if s.model == name]
-    ranked = preferred or sorted(found, key=lambda s: (s.value, s.model))
-    return ranked[0] if ranked else None
-
-
-def scheme_line(table: pd.DataFrame, scheme: str) -> SchemeLine | None:
+def scheme_line(
+    table: MetricTable, scheme: str, summary: Mapping[str, Any] | None = None
+) -> SchemeLine | None:
     """The line of one scheme; None if no model was evaluated on it."""
-    found = scores(table, scheme)
-    best = first(found, MODEL_KINDS)
+    found = table.scores(scheme)
+    best, baseline = first(found, MODEL_KINDS), first(found, BASELINE_KINDS)
     if best is None:
         return None
     return SchemeLine(
         scheme=scheme,
         best=best,
-        baseline=first(found, BASELINE_KINDS),
-        lookup=first(found, ("lookup",)),
+        baseline=baseline,
         symbolic=first(found, ("symbolic",)),
         audio=first(found, ("audio",)),
-        ceiling=ceiling(table, scheme),
+        lookup=first(found, ("lookup",)),
+        ceiling=table.ceiling(scheme),
+        advantage=_advantage(summary or {}, table, scheme, best, baseline),
     )
+
+
+def _advantage(
+    summary: Mapping[str, Any],
+    table: MetricTable,
+    scheme: str,
+    best: Score,
+    baseline: Score | None,
+) -> tuple[float, float, float] | None:
+    """The paired difference in the summary, if it compares the two rows that are shown."""
+    found: Any = summary.get("headlines")
+    for key in (scheme, table.subset, table.metric):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or baseline is None:
+        return None
+    for name, score in (("best", best), ("baseline", baseline)):
+        compared = found.get(name) or {}
+        if (compared.get("features"), compared.get("model")) != (score.features, score.model):
+            return None
+    entry = found.get("advantage") or {}
+    value, low, high = (entry.get(name) for name in ("value", "ci_low", "ci_high"))
+    if value is None or low is None or high is None:
+        return None
+    return float(value), float(low), float(high)
 
 
 def headline(report: CorpusReport, metric: str) -> list[SchemeLine]:
     """One line a scheme, from the leakiest to the strictest."""
-    table = rows_of(report, metric)
-    lines = (scheme_line(table, scheme) for scheme in schemes(report))
+    table = metric_table(report, metric)
+    lines = (scheme_line(table, scheme, report.summary) for scheme in table.schemes)
     return [line for line in lines if line is not None]
 
 
@@ -200,23 +141,19 @@ def metrics_summary(corpora: Sequence[CorpusReport]) -> dict[str, Any]:
 
 
 def _summary(report: CorpusReport) -> dict[str, Any]:
-    pairs = rows_of(report, "pairwise_005")
+    pairs = metric_table(report, "pairwise_005")
     out: dict[str, Any] = {}
     for line in headline(report, "r2_pooled"):
-        of_best = (
-            s.value
-            for s in scores(pairs, line.scheme)
-            if (s.key, s.seed) == (line.best.key, line.best.seed)
-        )
+        of_best = by_key(pairs.scores(line.scheme)).get(line.best.key)
         out[line.scheme] = {
             "best_model": line.best.key,
-            "r2_pooled": _rounded(line.best.value),
-            "pairwise_005": _rounded(next(of_best, None)),
-            "best_lookup": _rounded(line.lookup.value if line.lookup else None),
-            "ceiling": _rounded(line.ceiling.value if line.ceiling else None),
+            "r2_pooled": _rounded(line.best),
+            "pairwise_005": _rounded(of_best),
+            "best_lookup": _rounded(line.lookup),
+            "ceiling": _rounded(line.ceiling),
         }
     return out
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)
+def _rounded(score: Score | None) -> float | None:
+    return None if score is None or not math.isfinite(score.value) else round(score.value, 4)

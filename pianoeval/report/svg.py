@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import math
 from html import escape
+from pathlib import Path
 
 from markupsafe import Markup
 
-#: Colours of a figure that stands alone; on the page the same classes are styled by the page.
-_STANDALONE_STYLE = """
-svg{--ink:#1d1c1a;--muted:#6a665e;--line:#dedad2;--paper:#fff;--audio:#2c5f8a;--symbolic:#a4521f;
---base:#7d786e;--ceiling:#4b7a52;--band:#4b7a5214;background:var(--paper)}
-@media(prefers-color-scheme:dark){svg{--ink:#ece8e0;--muted:#a49e93;--line:#37342f;
---paper:#171614;--audio:#86b6e0;--symbolic:#e29a68;--base:#9b958a;--ceiling:#8dbd93;
---band:#8dbd9318}}
-"""
+_TEMPLATES = Path(__file__).parent / "templates"
 
-#: Shared by the page and by figures that stand alone.
-FIGURE_STYLE = """
-svg.fig text{fill:var(--ink);font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
-font-variant-numeric:tabular-nums}
-svg.fig .t-muted{fill:var(--muted)}svg.fig .t-small{font-size:10.5px}svg.fig .t-strong{font-weight:600}
-svg.fig .t-ceiling{fill:var(--ceiling)}
-svg.fig .grid{stroke:var(--line)}svg.fig .zero{stroke:var(--muted);stroke-opacity:.55}
-svg.fig .ceil{stroke:var(--ceiling);stroke-width:1.5;stroke-dasharray:4 3}
-svg.fig .band{fill:var(--band)}svg.fig .track{stroke:var(--line);stroke-width:2}
-svg.fig .audio{stroke:var(--audio);fill:var(--audio)}
-svg.fig .symbolic{stroke:var(--symbolic);fill:var(--symbolic)}
-svg.fig .lookup,svg.fig .mean{stroke:var(--base);fill:var(--paper)}
-svg.fig .ceiling{stroke:var(--ceiling);fill:var(--ceiling)}
-svg.fig .ci{stroke-width:2;stroke-opacity:.45}svg.fig .mark{stroke-width:1.5}
-svg.fig path.curve{fill:none;stroke-width:2;stroke-linejoin:round}
-svg.fig .shade0{stroke-opacity:.34;fill-opacity:.34}svg.fig .shade1{stroke-opacity:.48;fill-opacity:.48}
-svg.fig .shade2{stroke-opacity:.64;fill-opacity:.64}svg.fig .shade3{stroke-opacity:.82;fill-opacity:.82}
-svg.fig .area{stroke:none;fill-opacity:.12}
-svg.fig .frame{fill:none;stroke:var(--line)}
-svg.fig .dots{fill:none;stroke-width:2.4;stroke-linecap:round;stroke-opacity:.34}
-"""
+
+def figure_style(*, standalone: bool = False) -> str:
+    """Style of the shapes; a figure that stands alone brings the colours the page would give."""
+    names = ("figure-alone.css", "figure.css") if standalone else ("figure.css",)
+    return "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
 
 
 def coordinate(value: float) -> str:
@@ -77,9 +55,7 @@ class Svg:
     def line(self, x1: float, y1: float, x2: float, y2: float, cls: str) -> None:
         self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, cls=cls)
 
-    def text(
-        self, x: float, y: float, text: str, cls: str = "", *, anchor: str = "start"
-    ) -> None:
+    def text(self, x: float, y: float, text: str, cls: str = "", *, anchor: str = "start") -> None:
         attributes: dict[str, str | float] = {"x": x, "y": y}
         if cls:
             attributes["cls"] = cls
@@ -102,8 +78,8 @@ class Svg:
             "ceiling": "M{x} {y}m-1-6h2v12h-2z",
         }[kind]
         path = shape.format(x=coordinate(x), y=coordinate(y))
-        tip = f"<title>{escape(tip)}</title>" if tip else None
-        self._parts.append(_element("path", tip, {"d": path, "cls": f"mark {kind}"}))
+        inner = f"<title>{escape(tip)}</title>" if tip else None
+        self._parts.append(_element("path", inner, {"d": path, "cls": f"mark {kind}"}))
 
     def dot(self, x: float, y: float, cls: str, tip: str) -> None:
         """A small point on a line."""
@@ -112,17 +88,15 @@ class Svg:
 
     def render(self, *, standalone: bool = False) -> Markup:
         """The element, for the page or as a file of its own."""
-        size = f'viewBox="0 0 {coordinate(self.width)} {coordinate(self.height)}"'
+        width, height = coordinate(self.width), coordinate(self.height)
         names = f'aria-labelledby="{escape(self.ident)}-t {escape(self.ident)}-d"'
-        space = style = ""
+        size = f'style="--w:{width}" viewBox="0 0 {width} {height}"'
+        style = ""
         if standalone:
-            space = (
-                ' xmlns="http://www.w3.org/2000/svg"'
-                f' width="{coordinate(self.width)}" height="{coordinate(self.height)}"'
-            )
-            style = f"<style>{_STANDALONE_STYLE}{FIGURE_STYLE}</style>"
-        head = f'<svg class="fig" role="img" {size} {names}{space}>'
-        return Markup(head + style + self._head + "".join(self._parts) + "</svg>")  # noqa: S704
+            size += f' xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+            style = f"<style>{figure_style(standalone=True)}</style>"
+        head = f'<svg class="fig" role="img" {size} {names}>'
+        return Markup(head + style + self._head + "".join(self._parts) + "</svg>")
 
 
 def _element(tag: str, inner: str | None, attributes: dict[str, str | float]) -> str:

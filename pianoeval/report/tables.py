@@ -14,6 +14,13 @@ import pandas as pd
 from pianoeval.report import select, words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.dimensions import predicted_and_rated
+from pianoeval.report.scores import (
+    BASELINE_KINDS,
+    MODEL_KINDS,
+    best_by_features,
+    first,
+    metric_table,
+)
 
 #: Cells of the full table; beyond it the last rows are left to results.csv, and the page says so.
 _MAX_CELLS = 6_000
@@ -41,6 +48,9 @@ class FullTable:
 def full_table(report: CorpusReport) -> FullTable:
     """Every combination of scheme, subset, features and model, best first within a scheme."""
     table = report.results.loc[report.results["dimension"] == "mean"]
+    # Reliabilities are of the ratings, not of models; they have a table of their own.
+    of_models = set(table.loc[table["features"] != "ceiling", "metric"])
+    table = table.loc[table["metric"].isin(of_models)]
     keys = ["scheme", "subset", "features", "model"]
     for extra in ("seed", "task"):
         # A column that never varies would only take room; it is named in the provenance.
@@ -54,8 +64,9 @@ def full_table(report: CorpusReport) -> FullTable:
     fits = max(_MAX_CELLS // max(len(metrics), 1), 1)
     rows = []
     for key in order[:fits]:
-        names = [words.scheme_name(v) if k == "scheme" else v for k, v in zip(keys, key, strict=True)]
-        kind = words.kind(key[keys.index("features")])
+        named = dict(zip(keys, key, strict=True))
+        names = [words.scheme_name(v) if k == "scheme" else v for k, v in named.items()]
+        kind = words.kind(named["features"])
         rows.append((names, kind, [_cell(found[key].get(metric)) for metric in metrics]))
     return FullTable(keys, metrics, rows, len(order))
 
@@ -79,8 +90,7 @@ def facts(report: CorpusReport) -> list[tuple[str, str]]:
     """Sizes of the corpus as (number, noun), from the manifest, else from the results."""
     manifest = report.manifest
     if manifest is None:
-        most = report.results["n_clips"].max()
-        return [(words.count(float(most)), "clips")]
+        return _facts_of_summary(report)
     out = [(words.count(len(manifest)), "clips")]
     human = manifest
     if "is_score_render" in manifest.columns:
@@ -97,6 +107,22 @@ def facts(report: CorpusReport) -> list[tuple[str, str]]:
     if dimensions:
         out.append((words.count(len(dimensions)), "dimensions"))
     return out
+
+
+def _facts_of_summary(report: CorpusReport) -> list[tuple[str, str]]:
+    size = report.summary.get("size")
+    if not isinstance(size, Mapping):
+        return [(words.count(float(report.results["n_clips"].max())), "clips")]
+    return [(words.count(float(n)), f"{words.plain(str(name))}s") for name, n in size.items()]
+
+
+def scheme_sizes(report: CorpusReport) -> dict[str, str]:
+    """``4 folds, 45 clusters`` by scheme, where the summary tells."""
+    return {
+        str(entry["scheme"]): f"{entry['folds']} folds, {entry['clusters']} clusters"
+        for entry in report.summary.get("sizes") or []
+        if entry.get("subset") == "all"
+    }
 
 
 def provenance(report: CorpusReport) -> list[tuple[str, str]]:
@@ -153,15 +179,14 @@ def write_plot_tables(report: CorpusReport, folder: Path) -> list[Path]:
 
 
 def _by_features(report: CorpusReport, metric: str) -> pd.DataFrame:
-    table = select.rows_of(report, metric)
+    table = metric_table(report, metric)
     rows = []
-    for scheme in select.schemes(report):
-        found = select.scores(table, scheme)
-        models = select.best_by_features(found)
-        for s in [*models, *(s for s in found if s.kind in select.BASELINE_KINDS)]:
+    for scheme in table.schemes:
+        found = table.scores(scheme)
+        shown = [*best_by_features(found), *(s for s in found if s.kind in BASELINE_KINDS)]
+        top = table.ceiling(scheme)
+        for s in [*shown, *([top] if top else [])]:
             rows.append([scheme, s.features, s.model, s.name, s.value, s.low, s.high])
-        if top := select.ceiling(table, scheme):
-            rows.append([scheme, "ceiling", top.model, top.name, top.value, top.low, top.high])
     return pd.DataFrame(rows, columns=_PLOT_COLUMNS)
 
 
@@ -170,8 +195,7 @@ def _pairs(report: CorpusReport) -> pd.DataFrame:
     scheme = select.headline_scheme(report)
     if scheme is None:
         return pd.DataFrame(columns=columns)
-    found = select.scores(select.rows_of(report, "r2_pooled"), scheme)
-    best = select.first(found, select.MODEL_KINDS)
+    best = first(metric_table(report, "r2_pooled").scores(scheme), MODEL_KINDS)
     both = predicted_and_rated(report, scheme, best) if best is not None else None
     return pd.DataFrame(columns=columns) if both is None else both.loc[:, columns]
 

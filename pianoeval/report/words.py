@@ -46,6 +46,14 @@ METRIC_ORDER = (
     "pearson", "kendall", "ccc", "mae", "mse",
 )  # fmt: skip
 
+_CEILINGS = {
+    "icc_1k": "ICC(1,k)",
+    "icc_11": "ICC(1,1)",
+    "exact_labels": "exact labels",
+    "split_half": "split half",
+    "within_reliability": "within-segment reliability",
+}
+
 #: Metrics where less is better; everything else is sorted from the top.
 LOWER_IS_BETTER = frozenset({"mse", "rmse", "mae"})
 
@@ -63,6 +71,11 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def tick(value: float) -> str:
+    """An axis label: one decimal where that is exact, else two."""
+    return number(value, 1 if abs(value * 10 - round(value * 10)) < 1e-9 else 2)
 
 
 def percent(share: float | None) -> str:
@@ -84,6 +97,7 @@ def plain(name: str) -> str:
 
 
 def scheme_name(scheme: str) -> str:
+    """``movement_player`` → ``movement × player``."""
     return _SCHEMES[scheme][0] if scheme in _SCHEMES else plain(scheme)
 
 
@@ -99,6 +113,7 @@ def scheme_rank(scheme: str) -> tuple[int, str]:
 
 
 def metric_rank(metric: str) -> tuple[int, str]:
+    """Sort key: the headline metrics first."""
     known = METRIC_ORDER.index(metric) if metric in METRIC_ORDER else len(METRIC_ORDER)
     return known, metric
 
@@ -120,14 +135,22 @@ def kind(features: str) -> str:
     return "symbolic" if features.startswith("symbolic") else "audio"
 
 
-def row_name(features: str, model: str) -> str:
-    """A row as read aloud: ``symbolic, extra trees`` or ``lookup of movement player``."""
+def model_name(features: str, model: str) -> str:
+    """A model, the group of a lookup, or the name of a ceiling."""
     what = kind(features)
-    if what == "mean":
-        return plain(model)
     if what == "lookup":
-        return f"lookup, {plain(model)}"
-    return f"{features}, {plain(model)}"
+        return scheme_name(model.removesuffix("_mean"))
+    return _CEILINGS.get(model, plain(model)) if what == "ceiling" else plain(model)
+
+
+def row_name(features: str, model: str) -> str:
+    """A row as read aloud: ``ridge on transkun-4``, ``lookup by movement × player``."""
+    what, name = kind(features), model_name(features, model)
+    if what in ("mean", "ceiling"):
+        return name
+    if what == "lookup":
+        return f"lookup by {name}"
+    return f"{name} on symbolic features" if features == "symbolic" else f"{name} on {features}"
 
 
 def layer_of(features: str) -> tuple[str, str] | None:

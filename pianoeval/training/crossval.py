@@ -7,7 +7,7 @@ clips only (``models.base.Fold``); what it selects, it selects on groups inside 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,11 @@ from pianoeval.features.views import View
 from pianoeval.models.base import Float64, Fold, FoldPrediction, Rows
 from pianoeval.models.registry import ENSEMBLE, PROBES
 from pianoeval.params import ModelName, ProbeParams, RunParams
-from pianoeval.progress import track
+from pianoeval.progress import Meter
 from pianoeval.training.inner import inner_splits, validation_split
 
 _log = logging.getLogger(__name__)
+Model = tuple[ModelName, int]  # name, seed
 PREDICTION_COLUMNS = (
     "clip", "scheme", "fold", "model", "seed", "task", "dimension", "prediction",
 )  # fmt: skip
@@ -41,6 +42,17 @@ class Labels:
 
     values: Float64
     dimensions: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What stays the same from fold to fold."""
+
+    view: View
+    labels: Labels
+    manifest: pd.DataFrame
+    probe: ProbeParams
+    run: RunParams
 
 
 @dataclass(frozen=True)
@@ -90,18 +102,10 @@ def _known(clips: np.ndarray, row_of: dict[str, int]) -> tuple[list[str], Rows]:
 
 
 def make_fold(
-    view: View,
-    labels: Labels,
-    manifest: pd.DataFrame,
-    folds: pd.DataFrame,
-    scheme: str,
-    number: int,
-    probe: ProbeParams,
+    study: Study, folds: pd.DataFrame, row_of: dict[str, int], scheme: str, number: int
 ) -> Fold | None:
     """The fold's rows, training labels and inner divisions; None if none of its clips is usable."""
-    usable = usable_rows(view, labels)
-    row_of = {view.clips[row]: int(row) for row in usable}
-    train_clips, test_clips = train_test(folds, manifest, scheme, number)
+    train_clips, test_clips = train_test(folds, study.manifest, scheme, number)
     train, train_rows = _known(train_clips, row_of)
     test, test_rows = _known(test_clips, row_of)
     name = f"{scheme}/{number}"
@@ -110,16 +114,26 @@ def make_fold(
         return None
     if len(train) < 2:
         raise PianoevalError(f"fold {name} has {len(train)} labelled clips to learn from")
-    groups = inner_groups(manifest, scheme, np.array(train, dtype=object))
+    groups = inner_groups(study.manifest, scheme, np.array(train, dtype=object))
+    probe = study.probe
     return Fold(
         name=name,
-        x=view.x,
+        x=study.view.x,
         train=train_rows,
         test=test_rows,
-        y=labels.values[train_rows],
+        y=study.labels.values[train_rows],
         inner=inner_splits(groups, probe.ridge.inner_folds),
         validation=validation_split(groups, probe.mlp.validation_fraction, probe.mlp.seed),
     )
+
+
+def make_scheme(study: Study, folds: pd.DataFrame, scheme: str) -> list[Fold]:
+    """All usable folds of one scheme."""
+    usable = usable_rows(study.view, study.labels)
+    row_of = {study.view.clips[row]: int(row) for row in usable}
+    numbers = sorted(set(folds.loc[folds["scheme"] == scheme, "fold"]))
+    made = (make_fold(study, folds, row_of, scheme, int(number)) for number in numbers)
+    return [fold for fold in made if fold is not None]
 
 
 def _members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
@@ -148,50 +162,56 @@ def _ensemble(
     ]
 
 
-def _long(
-    view: View, fold: Fold, result: FoldPrediction, model: str, seed: int, task: str, names: list[str]
-) -> pd.DataFrame:
+def _predictions(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:
     """Predictions of one fold, one row a clip and dimension."""
+    names = study.labels.dimensions
     scheme, number = fold.name.rsplit("/", 1)
     if result.values.shape != (len(fold.test), len(names)) or not np.isfinite(result.values).all():
-        raise PianoevalError(f"{model} gave no usable prediction in fold {fold.name}")
+        raise PianoevalError(f"{model[0]} gave no usable prediction in fold {fold.name}")
     return pd.DataFrame(
         {
-            "clip": np.repeat([view.clips[row] for row in fold.test], len(names)),
+            "clip": np.repeat([study.view.clips[row] for row in fold.test], len(names)),
             "scheme": scheme,
             "fold": int(number),
-            "model": model,
-            "seed": seed,
-            "task": task,
+            "model": model[0],
+            "seed": model[1],
+            "task": study.probe.task,
             "dimension": names * len(fold.test),
             "prediction": result.values.astype(np.float32).ravel(),
         }
     )
 
 
-def _chosen(fold: Fold, result: FoldPrediction, model: str, names: list[str]) -> pd.DataFrame:
+def _selection(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:
     """What a model selected in one fold, one row a parameter (and dimension)."""
+    names = study.labels.dimensions
     scheme, number = fold.name.rsplit("/", 1)
     rows = [
-        (scheme, int(number), model, parameter, dimension, value)
+        (scheme, int(number), model[0], parameter, dimension, value)
         for parameter, values in result.selection.items()
         for dimension, value in zip(
-            names if len(values) == len(names) > 1 else ["all"], values, strict=True
+            names if len(values) == len(names) else ["all"], values, strict=True
         )
     ]
     columns = ["scheme", "fold", "model", "parameter", "dimension", "value"]
     return pd.DataFrame(rows, columns=columns)
 
 
+def _run_scheme(
+    study: Study, cut: list[Fold], models: Sequence[ModelName], meter: Meter
+) -> Iterator[tuple[Model, list[FoldPrediction]]]:
+    """Each model's predictions, then the ensemble's if it is wanted."""
+    parts: dict[ModelName, list[FoldPrediction]] = {}
+    for name in _members(models, study.probe):
+        parts[name] = PROBES[name].predict(cut, study.probe, study.run)
+        yield (name, PROBES[name].seed(study.probe)), parts[name]
+        meter.advance()
+    if ENSEMBLE in models:
+        yield (ENSEMBLE, 0), _ensemble(parts, study.probe)
+
+
 def nested_cross_validation(
-    view: View,
-    labels: Labels,
-    manifest: pd.DataFrame,
-    folds: pd.DataFrame,
-    models: Sequence[ModelName],
-    probe: ProbeParams,
-    run: RunParams,
-    view_name: str,
+    study: Study, folds: pd.DataFrame, models: Sequence[ModelName], view_name: str
 ) -> CrossValidation:
     """Predict every usable clip once under every scheme by every model, and tell what was chosen.
 
@@ -202,34 +222,20 @@ def nested_cross_validation(
     ConfigError
         The ensemble averages a model that is not listed.
     """
-    single = _members(models, probe)
     schemes = list(dict.fromkeys(folds["scheme"]))
-    work = [(scheme, model) for scheme in schemes for model in single]
-    tables, chosen = [], []
-    cut: dict[str, list[Fold]] = {}
-    parts: dict[ModelName, list[FoldPrediction]] = {}
-    for scheme, model in track(work, f"probe {view_name}", len(work)):
-        if scheme not in cut:
-            numbers = sorted(set(folds.loc[folds["scheme"] == scheme, "fold"]))
-            made = (
-                make_fold(view, labels, manifest, folds, scheme, int(number), probe)
-                for number in numbers
-            )
-            cut, parts = {scheme: [fold for fold in made if fold is not None]}, {}
-        parts[model] = PROBES[model].predict(cut[scheme], probe, run)
-        results = [(model, PROBES[model].seed(probe), parts[model])]
-        if ENSEMBLE in models and len(parts) == len(single):
-            results.append((ENSEMBLE, 0, _ensemble(parts, probe)))
-        for name, seed, predictions in results:
-            for fold, result in zip(cut[scheme], predictions, strict=True):
-                tables.append(
-                    _long(view, fold, result, name, seed, probe.task, labels.dimensions)
-                )
-                chosen.append(_chosen(fold, result, name, labels.dimensions))
-    if not tables:
+    n_steps = len(schemes) * len(_members(models, study.probe))
+    predictions, selection = [], []
+    with Meter(f"probe {view_name}", n_steps, unit="models") as meter:
+        for scheme in schemes:
+            cut = make_scheme(study, folds, scheme)
+            for model, results in _run_scheme(study, cut, models, meter):
+                for fold, result in zip(cut, results, strict=True):
+                    predictions.append(_predictions(study, fold, result, model))
+                    selection.append(_selection(study, fold, result, model))
+    if not predictions:
         raise BadInputError("no fold has a labelled clip of the view", where=view_name)
     return CrossValidation(
-        pd.concat(tables, ignore_index=True), pd.concat(chosen, ignore_index=True)
+        pd.concat(predictions, ignore_index=True), pd.concat(selection, ignore_index=True)
     )
 
 
@@ -250,7 +256,5 @@ def cross_validate(
     labels : (values, dimensions)
         As ``corpora.manifest.label_matrix(labels, task, view.clips)`` returns them.
     """
-    outcome = nested_cross_validation(
-        view, Labels(*labels), manifest, folds, models, probe, run, view_name
-    )
-    return outcome.predictions
+    study = Study(view, Labels(*labels), manifest, probe, run)
+    return nested_cross_validation(study, folds, models, view_name).predictions

@@ -13,7 +13,7 @@
   function isDark() {
     return root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
   }
-  function show() { button.setAttribute("aria-pressed", String(isDark())); }
+  function show() { button.textContent = isDark() ? "Light theme" : "Dark theme"; }
   var asked = /[#&]theme=(dark|light)/.exec(window.location.hash);
   var first = asked ? asked[1] : stored();
   if (first === "dark" || first === "light") { root.dataset.theme = first; }

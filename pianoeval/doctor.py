@@ -1,0 +1,112 @@
+"""What is installed, what can run, and where things are."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pianoeval.assets import ASSETS, asset_path
+from pianoeval.corpora.pin import fetched_receipt
+from pianoeval.encoders.registry import required_assets
+from pianoeval.errors import PianoevalError
+from pianoeval.params import Params, load_params
+from pianoeval.paths import cache_root, workspace_root
+
+_PACKAGES = (
+    "dvc", "torch", "transformers", "nnAudio", "zarr", "h5py", "numpy", "librosa",
+    "pretty_midi", "scikit-learn", "music21", "tinysoundfont",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; ``fix`` is the command that mends it."""
+
+    area: str
+    name: str
+    good: bool
+    detail: str
+    fix: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings, worst news included."""
+    findings = [*_machine(), *_packages(), *_cache()]
+    try:
+        params = load_params()
+    except PianoevalError as error:
+        return [*findings, Finding("workspace", "params.yaml", False, error.what, error.next_step or "")]
+    findings.append(Finding("workspace", "params.yaml", True, str(workspace_root())))
+    return [*findings, *_instruments(params), *_encoders(params), *_corpora(params)]
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("machine", "python", True, f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("machine", "cores", True, str(os.cpu_count()))
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none (not needed)"
+    yield Finding("machine", "GPU", True, gpu)
+    git = shutil.which("git")
+    yield Finding("machine", "git", git is not None, git or "not found", "install git")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _PACKAGES:
+        try:
+            yield Finding("package", name, True, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            option = "--no-deps " if name == "tinysoundfont" else ""
+            yield Finding("package", name, False, "not installed", f"pip install {option}{name}")
+
+
+def _cache() -> Iterator[Finding]:
+    root = cache_root()
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    yield Finding("cache", "folder", os.access(existing, os.W_OK), f"{root}, {free:.0f} GB free",
+                  "set PIANOEVAL_CACHE to a folder you may write")  # fmt: skip
+    for step in sorted(p for p in (root / "items").glob("*") if p.is_dir()):
+        sizes = [p.stat().st_size for p in step.rglob("*.safetensors")]
+        yield Finding("cache", step.name, True, f"{len(sizes)} items, {sum(sizes) / 1e9:.2f} GB")
+
+
+def _asset(name: str) -> Path:
+    return asset_path(name)
+
+
+def _can(check: Callable[[], object]) -> tuple[bool, str, str]:
+    try:
+        check()
+    except PianoevalError as error:
+        return False, error.what, error.next_step or ""
+    return True, "", ""
+
+
+def _instruments(params: Params) -> Iterator[Finding]:
+    for name, instrument in params.instruments.items():
+        good, reason, fix = _can(lambda font=instrument.font: _asset(font))  # type: ignore[misc]
+        licence = ASSETS[instrument.font].licence if instrument.font in ASSETS else ""
+        yield Finding("instrument", name, good, reason or f"{instrument.font} ({licence})", fix)
+
+
+def _encoders(params: Params) -> Iterator[Finding]:
+    for name, encoder in params.encoders.items():
+        wanted = required_assets(encoder)
+        good, reason, fix = _can(lambda names=wanted: [_asset(n) for n in names])  # type: ignore[misc]
+        yield Finding("encoder", name, good, reason or f"ready ({encoder.kind})", fix)
+
+
+def _corpora(params: Params) -> Iterator[Finding]:
+    for name, corpus in params.corpora.items():
+        if corpus.loader == "studio":
+            yield Finding("corpus", name, True, "comes with music21")
+            continue
+        good, reason, fix = _can(lambda n=name, c=corpus: fetched_receipt(n, c))  # type: ignore[misc]
+        used = name in params.axes.corpus
+        yield Finding("corpus", name, good or not used, reason or "fetched", fix)

@@ -1,0 +1,105 @@
+"""Log-mel spectrogram as an encoder: the baseline that has learned nothing.
+
+nnAudio's MelSpectrogram (Cheuk et al., IEEE Access 2020), power, Slaney scale and area
+normalisation, Hann window, then ``ln(mel + 1e-5)``. Unlike the learned encoders it hears
+loudness. Frame ``i`` of a chunk is centred on sample ``i * hop``; at both ends of a chunk the
+window sees the chunk mirrored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from nnAudio.features.mel import MelSpectrogram
+from numpy.typing import NDArray
+
+from pianoeval.encoders.base import Encoder, EncoderSpec
+from pianoeval.encoders.layers import parse_layers
+from pianoeval.errors import ConfigError
+from pianoeval.params import EncoderParams
+
+CODE_VERSION = 1
+LAYERS = ("1",)
+FMIN_HZ = 30.0
+FMAX_HZ = 16_000.0
+FLOOR = 1e-5  # above the quantisation noise of 16-bit audio in every band
+
+
+def mel_spec(params: EncoderParams, name: str = "mel") -> EncoderSpec:
+    """Specification; ``chunk_s`` is rounded to whole hops.
+
+    Raises
+    ------
+    ConfigError
+        bfloat16 or random weights, a hop longer than the window, a chunk shorter than it.
+    """
+    steps = round(params.chunk_s * params.sample_rate_hz / params.hop_frames)
+    for wrong, what, allowed in (
+        (params.precision != "float32", f"precision is {params.precision}", "float32 for mel"),
+        (params.weights != "pretrained", "mel has no weights", "leave 'weights' out for mel"),
+        (
+            params.hop_frames > params.window_frames,
+            f"hop_frames is {params.hop_frames}", f"at most window_frames ({params.window_frames})",
+        ),
+        (
+            steps * params.hop_frames < params.window_frames,
+            f"chunk_s is {params.chunk_s:g}", "at least one window",
+        ),
+    ):  # fmt: skip
+        if wrong:
+            raise ConfigError(
+                what, where=f"encoders.{name}", allowed=allowed, next_step="edit params.yaml"
+            )
+    return EncoderSpec(
+        name=name,
+        kind="mel",
+        sample_rate_hz=params.sample_rate_hz,
+        chunk_samples=steps * params.hop_frames,
+        period_samples=params.hop_frames,
+        min_samples=params.window_frames,
+        layer_names=tuple(LAYERS[i] for i in parse_layers(params.layers, LAYERS)),
+        dim=params.n_mels,
+        precision="float32",
+        weights_sha256="",
+        code_version=CODE_VERSION,
+        options=(("window_frames", params.window_frames), ("n_mels", params.n_mels)),
+    )
+
+
+class MelEncoder(Encoder):
+    """Log-mel spectrogram.
+
+    Raises
+    ------
+    ConfigError
+        More bands than the window resolves: one of them would be empty.
+    """
+
+    def __init__(
+        self, params: EncoderParams, name: str = "mel", device: str | torch.device = "cpu"
+    ) -> None:
+        self.spec = mel_spec(params, name)
+        self.device = torch.device(device)
+        self._mel = MelSpectrogram(
+            sr=params.sample_rate_hz,
+            n_fft=params.window_frames,
+            hop_length=params.hop_frames,
+            n_mels=params.n_mels,
+            fmin=FMIN_HZ,
+            fmax=min(FMAX_HZ, params.sample_rate_hz / 2),
+            center=True,
+            pad_mode="reflect",
+            verbose=False,
+        ).to(self.device)
+        if not (self._mel.mel_basis > 0).any(dim=1).all():
+            raise ConfigError(
+                f"{params.n_mels} mel bands are too many for a window of {params.window_frames}",
+                where=f"encoders.{name}", next_step="lower n_mels or raise window_frames",
+            )  # fmt: skip
+
+    @torch.inference_mode()
+    def _encode(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+        mel = self._mel(torch.from_numpy(chunks).to(self.device))  # (batch, mels, frames)
+        frames = mel[..., : self.spec.n_frames(chunks.shape[1])].add(FLOOR).log_()
+        done: NDArray[np.float32] = frames.transpose(1, 2)[:, :, None].cpu().numpy()
+        return done

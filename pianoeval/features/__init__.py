@@ -1,0 +1,1 @@
+"""Features of clips: choosing layers, pooling, symbolic features, views."""

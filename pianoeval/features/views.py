@@ -1,0 +1,149 @@
+"""Views: the feature matrix that a model reads.
+
+A view of the symbolic table is the table itself; a view of an encoder is its pooled vectors of the
+chosen layers, averaged over instruments. A value that does not exist (features relative to a score
+that a clip does not have) stays NaN, and each distinct pattern of absence adds one indicator
+column; models replace NaN by the median of the training clips of each fold, never by zero. A clip
+whose features do not exist at all is left out of the view, by name.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
+from pianoeval.features.pooling import PooledMatrix, PooledStore
+from pianoeval.params import Params, ViewParams
+from pianoeval.paths import CorpusPaths
+
+_log = logging.getLogger(__name__)
+SYMBOLIC = "symbolic"
+_NEXT_STEP = "dvc repro"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Features of clips.
+
+    Attributes
+    ----------
+    x : float32, shape (clips, features)
+        NaN = the value does not exist for this clip.
+    clips : list of str
+        Rows of ``x``, in the order in which they were asked for.
+    description : str
+        One line for the report.
+    missing : list of str
+        Clips that were asked for and have no features.
+    """
+
+    x: NDArray[np.float32]
+    clips: list[str]
+    description: str
+    missing: list[str] = field(default_factory=list)
+
+
+def load_view(name: str, params: Params, paths: CorpusPaths, clips: list[str]) -> View:
+    """The view ``name`` of ``params.views``, for ``clips``.
+
+    Raises
+    ------
+    ConfigError
+        No such view.
+    PianoevalError
+        Its table or store is not there, or holds none of the clips.
+    CorruptDataError
+        Infinite features, or a damaged store.
+    """
+    features, view = _find(name, params)
+    if features == SYMBOLIC:
+        found, description = _symbolic(paths)
+    else:
+        instruments = view.instruments or params.axes.instrument
+        found, description = _embedding(features, view, instruments, paths)
+    return _select(name, found, description, clips)
+
+
+def _find(name: str, params: Params) -> tuple[str, ViewParams]:
+    for features, views in params.views.items():
+        if name in views:
+            return features, views[name]
+    known = [view for views in params.views.values() for view in views]
+    raise ConfigError(
+        f"no view '{name}'", where="views", allowed=", ".join(known), next_step="edit params.yaml"
+    )
+
+
+def _symbolic(paths: CorpusPaths) -> tuple[pd.DataFrame, str]:
+    """Features by clip, with indicators of absence, and their description."""
+    if not paths.symbolic.is_file():
+        raise PianoevalError("no symbolic table", where=paths.symbolic, next_step=_NEXT_STEP)
+    table = pd.read_parquet(paths.symbolic)
+    if "clip" in table.columns:
+        table = table.set_index("clip")
+    found = with_indicators(table.astype(np.float32))
+    return found, f"{table.shape[1]} symbolic features"
+
+
+def with_indicators(table: pd.DataFrame) -> pd.DataFrame:
+    """Append ``missing_0, missing_1, …``: one column for each distinct pattern of absent values."""
+    absent = table.isna()
+    incomplete = absent.loc[:, absent.any()]
+    patterns = incomplete.T.drop_duplicates().T
+    indicators = patterns.set_axis([f"missing_{i}" for i in range(patterns.shape[1])], axis=1)
+    return pd.concat([table, indicators.astype(np.float32)], axis=1)
+
+
+def _embedding(
+    encoder: str, view: ViewParams, instruments: list[str], paths: CorpusPaths
+) -> tuple[pd.DataFrame, str]:
+    """Pooled vectors averaged over instruments, of the clips that every instrument has."""
+    total: pd.DataFrame | None = None
+    matrix: PooledMatrix | None = None
+    for instrument in instruments:
+        matrix = PooledStore(paths.pooled(encoder, instrument)).matrix(view.layers, view.level)
+        if not np.isfinite(matrix.values).all():
+            raise CorruptDataError(
+                "pooled vectors are not finite", where=paths.pooled(encoder, instrument),
+                next_step=_NEXT_STEP,
+            )  # fmt: skip
+        part = pd.DataFrame(matrix.values.astype(np.float64), index=matrix.clips)
+        if total is None:
+            total = part
+        else:
+            shared = total.index.intersection(part.index)
+            total = total.loc[shared] + part.loc[shared]
+    if total is None or matrix is None:
+        raise ConfigError("a view needs an instrument", where="axes.instrument")
+    rendered = " + ".join(instruments)
+    level = ", level" if view.level else ""
+    text = f"{encoder} layers {view.layers}{level}: {total.shape[1]} values, {rendered}"
+    return (total / len(instruments)).astype(np.float32), text
+
+
+def _select(name: str, found: pd.DataFrame, description: str, clips: list[str]) -> View:
+    index = set(found.index)
+    kept = [clip for clip in clips if clip in index]
+    missing = [clip for clip in clips if clip not in index]
+    if not kept:
+        raise PianoevalError(
+            f"view '{name}' holds none of the {len(clips)} clips", next_step=_NEXT_STEP
+        )
+    if missing:
+        _log.warning(
+            "view %s lacks %d of %d clips, the first is %s",
+            name, len(missing), len(clips), missing[0],
+        )  # fmt: skip
+    x = np.ascontiguousarray(found.loc[kept].to_numpy(dtype=np.float32))
+    infinite = np.isinf(x).any(axis=1)
+    if infinite.any():
+        raise CorruptDataError(
+            f"view '{name}' has infinite features", where=kept[int(infinite.argmax())],
+            next_step=_NEXT_STEP,
+        )  # fmt: skip
+    return View(x, kept, description, missing)

@@ -1,0 +1,101 @@
+"""What ``dvc repro`` would compute: items, hours of audio, estimated time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pianoeval.audio.pitch import contour_jobs
+from pianoeval.audio.render import render_jobs
+from pianoeval.builder import ItemJob, n_workers
+from pianoeval.cache import ItemCache
+from pianoeval.corpora.manifest import read_manifest
+from pianoeval.encoders.extract import embed_jobs
+from pianoeval.params import CorpusParams, Params
+from pianoeval.paths import CorpusPaths
+from pianoeval.rates import read_rates
+from pianoeval.store import RaggedStore
+
+RATED_CLIPS = 1202  # PercePiano, before it has been ingested
+RATED_HOURS = 5.9
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One expensive stage: what it needs, what is there, and how long the rest takes."""
+
+    stage: str
+    items: int
+    missing: int
+    audio_s: float
+    estimate_s: float
+    note: str = ""
+
+
+def make_plan(params: Params) -> list[PlanRow]:
+    """Rows for the stages that render, track pitch and embed."""
+    return [row for corpus in params.axes.corpus for row in _Planner(corpus, params).rows()]
+
+
+class _Planner:
+    def __init__(self, corpus: str, params: Params) -> None:
+        self.corpus, self.params = corpus, params
+        self.paths, self.cache = CorpusPaths(corpus), ItemCache()
+        self.rates, self.workers = read_rates(), n_workers(params.run)
+
+    def rows(self) -> Iterator[PlanRow]:
+        for instrument in self.params.axes.instrument:
+            yield self._render(instrument)
+        yield self._contours()
+        for encoder in self.params.axes.encoder:
+            for instrument in self.params.axes.instrument:
+                yield self._embed(encoder, instrument)
+
+    def _render(self, instrument: str) -> PlanRow:
+        stage = f"render@{self.corpus}-{instrument}"
+        if not self.paths.manifest.is_file():
+            return self._guess(stage, "audio")
+        manifest = read_manifest(self.paths.manifest)
+        return self._row(
+            stage, "audio", render_jobs(manifest, self.paths.root, instrument, self.params)
+        )
+
+    def _contours(self) -> PlanRow:
+        instrument = self.params.contours.instrument
+        stage = f"contours@{self.corpus}"
+        path = self.paths.audio(instrument)
+        if not path.is_dir():
+            return self._guess(stage, "contour")
+        return self._row(stage, "contour", contour_jobs(RaggedStore(path), self.params))
+
+    def _embed(self, encoder: str, instrument: str) -> PlanRow:
+        stage = f"embed@{self.corpus}-{encoder}-{instrument}"
+        step = f"embedding-{self.params.encoders[encoder].kind}"
+        path = self.paths.audio(instrument)
+        if not path.is_dir():
+            return self._guess(stage, step)
+        return self._row(stage, step, embed_jobs(path, encoder, self.params))
+
+    def _row(self, stage: str, step: str, jobs: list[ItemJob]) -> PlanRow:
+        missing = {job.key: job for job in jobs if not self.cache.has(step, job.key)}
+        audio_s = sum(job.audio_s for job in missing.values())
+        return PlanRow(stage, len(jobs), len(missing), audio_s, self._seconds(step, audio_s))
+
+    def _guess(self, stage: str, step: str) -> PlanRow:
+        """Before the stages above have run, the size follows from the parameters."""
+        clips, audio_s = expected_size(self.params.corpora[self.corpus])
+        note = "estimated from params.yaml" if clips else "size unknown until ingest has run"
+        return PlanRow(stage, clips, clips, audio_s, self._seconds(step, audio_s), note)
+
+    def _seconds(self, step: str, audio_s: float) -> float:
+        return audio_s / (self.rates.get(step, 1.0) * self.workers)
+
+
+def expected_size(corpus: CorpusParams) -> tuple[int, float]:
+    """Clips and seconds of audio that a corpus will have; (0, 0) where only its files tell."""
+    if corpus.loader == "studio":
+        clips = corpus.n_segments * corpus.n_players * (1 + len(corpus.tiers))
+        return clips, clips * (corpus.segment_s + 1.0)
+    if corpus.loader == "percepiano":
+        return RATED_CLIPS, RATED_HOURS * 3600
+    return 0, 0.0

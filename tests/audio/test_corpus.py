@@ -1,0 +1,106 @@
+"""The audio and contour stores of a small corpus of MIDI and recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from pianoeval.audio.pitch import contour_corpus
+from pianoeval.audio.render import render_corpus, render_jobs
+from pianoeval.cache import ItemCache
+from pianoeval.errors import BadInputError, ConfigError
+from pianoeval.midi.io import Performance, write_midi
+from pianoeval.params import (
+    ContourParams,
+    InstrumentParams,
+    MidiLimits,
+    Params,
+    RenderParams,
+    RunParams,
+)
+from pianoeval.store import RaggedStore
+
+
+@pytest.fixture
+def params(grand: InstrumentParams, upright: InstrumentParams) -> Params:
+    """The blocks that audio reads; the others do not matter here."""
+    return Params.model_construct(
+        run=RunParams(workers=1, max_failed_fraction=0.5),
+        midi=MidiLimits(),
+        render=RenderParams(),
+        instruments={"grand": grand, "upright": upright},
+        contours=ContourParams(instrument="grand"),
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> tuple[pd.DataFrame, Path]:
+    root = tmp_path / "data"
+    root.mkdir()
+    notes = [(0.4 * i, 0.4 * i + 0.35, 60 + 2 * i, 70) for i in range(4)]
+    write_midi(Performance.from_notes(notes), root / "played.mid")
+    (root / "broken.mid").write_bytes(b"MThd")
+    time_s = np.arange(96_000) / 48_000
+    tone = 0.3 * np.sin(2 * np.pi * 440 * time_s)
+    soundfile.write(root / "recorded.flac", np.stack([tone, tone], axis=1), 48_000)
+    rows = [
+        {"clip": "played", "midi_path": "played.mid", "start_s": 0.0, "end_s": 1.6},
+        {"clip": "recorded", "audio_path": "recorded.flac", "start_s": 0.5, "end_s": 1.5},
+        {"clip": "broken", "midi_path": "broken.mid", "start_s": 0.0, "end_s": 1.0},
+    ]
+    return pd.DataFrame(rows, columns=["clip", "audio_path", "midi_path", "start_s", "end_s"]), root
+
+
+def test_stores(corpus: tuple[pd.DataFrame, Path], params: Params, tmp_path: Path) -> None:
+    manifest, root = corpus
+    cache = ItemCache(tmp_path / "cache" / "items")
+    out = tmp_path / "grand.zarr"
+    report = render_corpus(manifest, root, "grand", params, cache, out)
+    assert (report.computed, set(report.quarantined)) == (2, {"broken"})
+    audio = RaggedStore(out)
+    assert audio.clips == ["played", "recorded"]
+    assert audio.attrs["sample_rate_hz"] == 44_100
+    assert audio.length("recorded") == 44_100
+    assert audio.level[1, 0] == pytest.approx(20 * np.log10(0.3 / np.sqrt(2)), abs=0.05)
+    again = render_corpus(manifest, root, "grand", params, cache, tmp_path / "again.zarr")
+    assert again.computed == 0
+
+    contours = tmp_path / "contours.zarr"
+    report = contour_corpus(audio, params, cache, contours)
+    assert report.computed == 2
+    assert set(report.quarantined) == {"broken"}
+    store = RaggedStore(contours)
+    frames = store.frames("recorded")
+    assert frames.shape[1:] == (1, 3)
+    assert store.attrs["frame_rate_hz"] == pytest.approx(43.07, 0.01)
+    voiced = frames[5:-5, 0, 1] > 0.5
+    assert voiced.mean() > 0.9
+    np.testing.assert_allclose(frames[5:-5, 0, 0][voiced] * 127, 69, atol=0.13)
+
+
+def test_keys(corpus: tuple[pd.DataFrame, Path], params: Params) -> None:
+    """A recording has one key for all instruments; a performance has one for each."""
+    manifest, root = corpus
+    grand = {job.clip: job.key for job in render_jobs(manifest, root, "grand", params)}
+    upright = {job.clip: job.key for job in render_jobs(manifest, root, "upright", params)}
+    assert grand["recorded"] == upright["recorded"]
+    assert grand["played"] != upright["played"]
+    lead = params.render.model_copy(update={"lead_s": 0.2})
+    moved = params.model_copy(update={"render": lead})
+    later = {job.clip: job.key for job in render_jobs(manifest, root, "grand", moved)}
+    assert later["played"] != grand["played"]
+    assert later["recorded"] == grand["recorded"]
+
+
+def test_refusals(corpus: tuple[pd.DataFrame, Path], params: Params, tmp_path: Path) -> None:
+    manifest, root = corpus
+    with pytest.raises(ConfigError, match="unknown instrument 'organ'"):
+        render_jobs(manifest, root, "organ", params)
+    with pytest.raises(BadInputError, match="played whole"):
+        render_jobs(manifest.assign(start_s=0.5), root, "grand", params)
+    with pytest.raises(BadInputError, match="missing"):
+        render_jobs(manifest, tmp_path / "elsewhere", "grand", params)

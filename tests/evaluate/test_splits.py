@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import evaluation_cases as cases
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pianoeval.errors import CorruptDataError
+from pianoeval.evaluate.groups import CannotCutError, families, group_labels
+from pianoeval.evaluate.splits import (
+    SCHEMES,
+    cut_scheme,
+    inner_column,
+    inner_folds,
+    inner_groups,
+    make_folds,
+    skipped_schemes,
+    train_mask,
+    train_test,
+)
+from pianoeval.params import FoldParams
+
+ALL = FoldParams(schemes=list(SCHEMES))
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> pd.DataFrame:
+    """Irregular corpora: segments inside content groups inside movements, players anywhere."""
+    n = draw(st.integers(2, 40))
+    rows = []
+    for i in range(n):
+        movement = draw(st.integers(0, 4))
+        group = draw(st.integers(0, 2))
+        segment = draw(st.integers(0, 1))
+        rows.append(
+            {
+                **cases.ROW,
+                "clip": f"c{i:02d}",
+                # Few digests, so that byte-identical clips link groups now and then.
+                "sha256": f"d{draw(st.integers(0, 60))}",
+                "composition": f"k{movement // 2}",
+                "movement": f"m{movement}",
+                "content_group": f"m{movement}g{group}",
+                "segment": f"m{movement}g{group}s{segment}",
+                "player": f"p{draw(st.integers(0, 5))}",
+                "is_score_render": False,
+                "take": "1",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(corpora(), st.sampled_from(list(SCHEMES)), st.integers(2, 6), st.integers(0, 3))
+def test_no_group_on_two_sides(
+    manifest: pd.DataFrame, scheme: str, n_folds: int, seed: int
+) -> None:
+    fold_params = FoldParams(schemes=[scheme], n_folds=n_folds, seed=seed)
+    try:
+        folds = cut_scheme(manifest, scheme, fold_params)
+    except CannotCutError:
+        assert scheme in skipped_schemes(manifest, fold_params)
+        return
+    assert sorted(folds["clip"]) == sorted(manifest["clip"])
+    spec = SCHEMES[scheme]
+    for fold in sorted(set(folds["fold"])):
+        train, test = train_test(folds, manifest, scheme, fold)
+        assert len(train)
+        assert len(test)
+        assert not set(train) & set(test)
+        columns = [*spec.columns, *(["sha256"] if spec.link else [])]
+        for column in columns:
+            groups = (
+                manifest.set_index("clip")["sha256"]
+                if column == "sha256"
+                else group_labels(manifest, column)
+            )
+            assert not set(groups[list(train)]) & set(groups[list(test)])
+    if len(spec.columns) == 1:
+        assert set(folds["fold"]) == set(range(folds["fold"].nunique()))
+        # Nothing is dropped from training where one column is held out.
+        assert len(train) + len(test) == len(manifest)
+
+
+@settings(max_examples=6, deadline=None)
+@given(corpora(), st.randoms(use_true_random=False))
+def test_folds_do_not_depend_on_row_order(manifest: pd.DataFrame, random: object) -> None:
+    shuffled = manifest.sample(frac=1.0, random_state=random.randrange(1000))  # type: ignore[attr-defined]
+    pd.testing.assert_frame_equal(make_folds(manifest, ALL), make_folds(shuffled, ALL))
+
+
+def test_folds_are_balanced_and_few_movements_are_left_out_one_by_one() -> None:
+    manifest = cases.manifest(n_movements=3, n_segments=8, n_players=5)
+    folds = make_folds(manifest, ALL)
+    sizes = folds[folds["scheme"] == "content"]["fold"].value_counts()
+    assert sizes.max() - sizes.min() <= 10
+    assert folds[folds["scheme"] == "movement"]["fold"].nunique() == 3
+    assert folds[folds["scheme"] == "leave_one_player_out"]["fold"].nunique() == 5
+    many = cases.manifest(n_movements=14, n_segments=2, n_players=2)
+    assert cut_scheme(many, "movement", ALL)["fold"].nunique() == ALL.n_folds
+
+
+def test_movement_player_holds_out_both() -> None:
+    manifest = cases.manifest()
+    folds = make_folds(manifest, ALL)
+    rows = manifest.set_index("clip")
+    train, test = train_test(folds, manifest, "movement_player", 0)
+    for column in ("movement", "player"):
+        assert not set(rows.loc[list(train), column]) & set(rows.loc[list(test), column])
+    assert len(train) + len(test) < len(manifest)
+    mask = train_mask(folds, manifest, "movement_player", 0)
+    assert set(manifest.loc[mask, "clip"]) == set(train)
+
+
+def test_versions_of_a_take_stay_together() -> None:
+    manifest = cases.manifest()
+    worse = manifest.assign(
+        clip=manifest["clip"] + "+jitter", parent=manifest["clip"], tier=1,
+        sha256=manifest["sha256"] + "+",
+    )  # fmt: skip
+    both = pd.concat([manifest, worse], ignore_index=True)
+    assert families(both).nunique() == len(manifest)
+    for scheme, part in make_folds(both, ALL).groupby("scheme"):
+        where = part.set_index("clip")["fold"]
+        assert (where[list(manifest["clip"])].to_numpy() == where[list(worse["clip"])]).all(), (
+            scheme
+        )
+
+
+def test_versions_of_a_take_with_other_groups_are_refused() -> None:
+    manifest = cases.manifest()
+    worse = manifest.iloc[:1].assign(clip="x", parent=manifest["clip"].iloc[0], player="other")
+    with pytest.raises(CorruptDataError, match="differ in 'player'"):
+        make_folds(pd.concat([manifest, worse]), ALL)
+
+
+def test_segment_in_two_content_groups_is_refused() -> None:
+    manifest = cases.manifest()
+    manifest.loc[0, "content_group"] = "elsewhere"
+    with pytest.raises(CorruptDataError, match="two content groups"):
+        make_folds(manifest, ALL)
+
+
+def test_a_scheme_that_cannot_be_cut_is_skipped_with_its_reason() -> None:
+    manifest = cases.manifest(n_movements=1)
+    folds = make_folds(manifest, ALL)
+    skipped = skipped_schemes(manifest, ALL)
+    assert set(skipped) == {"movement", "movement_player", "composition"}
+    assert "all clips share one movement" in skipped["movement"]
+    assert not set(folds["scheme"]) & set(skipped)
+
+
+def test_identical_files_of_two_players_are_one_player() -> None:
+    manifest = cases.manifest()
+    manifest.loc[manifest["clip"] == "m0_s0_p1_t0", "sha256"] = "digest-m0_s0_p0_t0"
+    groups = group_labels(manifest, "player", link=True)
+    assert groups["m2_s2_p1_t0"] == groups["m0_s0_p0_t0"] == "p1+score"
+    assert groups["m0_s0_p2_t0"] == "p2"
+
+
+def test_inner_groups_follow_the_scheme_or_the_next_finer_column() -> None:
+    manifest = cases.manifest(n_movements=2)
+    folds = make_folds(manifest, ALL)
+    train, _ = train_test(folds, manifest, "movement", 0)
+    assert inner_column(manifest, "movement", train) == "content_group"
+    train, _ = train_test(folds, manifest, "player", 0)
+    groups = inner_groups(manifest, "player", train)
+    inner = inner_folds(groups, 3)
+    assert len(groups) == len(train)
+    for name in set(groups):
+        assert len(set(inner[groups == name])) == 1
+    assert set(np.unique(inner)) == {0, 1, 2}
