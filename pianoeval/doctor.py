@@ -6,9 +6,9 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 
@@ -76,11 +76,8 @@ def _cache() -> Iterator[Finding]:
         yield Finding("cache", step.name, True, f"{len(sizes)} items, {sum(sizes) / 1e9:.2f} GB")
 
 
-def _asset(name: str) -> Path:
-    return asset_path(name)
-
-
 def _can(check: Callable[[], object]) -> tuple[bool, str, str]:
+    """Whether a check passes; if not, its reason and the next command."""
     try:
         check()
     except PianoevalError as error:
@@ -88,25 +85,37 @@ def _can(check: Callable[[], object]) -> tuple[bool, str, str]:
     return True, "", ""
 
 
+def _finding(area: str, name: str, check: Callable[[], object], used: bool, detail: str) -> Finding:
+    """What is missing is bad news only if an axis of params.yaml names it."""
+    there, reason, fix = _can(check)
+    if there:
+        return Finding(area, name, True, detail)
+    return Finding(area, name, not used, reason if used else f"not here, not used: {fix}", fix)
+
+
 def _instruments(params: Params) -> Iterator[Finding]:
     for name, instrument in params.instruments.items():
-        good, reason, fix = _can(lambda font=instrument.font: _asset(font))  # type: ignore[misc]
-        licence = ASSETS[instrument.font].licence if instrument.font in ASSETS else ""
-        yield Finding("instrument", name, good, reason or f"{instrument.font} ({licence})", fix)
+        font = instrument.font
+        licence = ASSETS[font].licence if font in ASSETS else "unknown"
+        used = name in params.axes.instrument
+        yield _finding("instrument", name, partial(asset_path, font), used, f"{font} ({licence})")
 
 
 def _encoders(params: Params) -> Iterator[Finding]:
     for name, encoder in params.encoders.items():
-        wanted = required_assets(encoder)
-        good, reason, fix = _can(lambda names=wanted: [_asset(n) for n in names])  # type: ignore[misc]
-        yield Finding("encoder", name, good, reason or f"ready ({encoder.kind})", fix)
+
+        def check(wanted: Sequence[str] = required_assets(encoder)) -> None:
+            for asset in wanted:
+                asset_path(asset)
+
+        used = name in params.axes.encoder
+        yield _finding("encoder", name, check, used, f"ready ({encoder.kind})")
 
 
 def _corpora(params: Params) -> Iterator[Finding]:
     for name, corpus in params.corpora.items():
         if corpus.loader == "studio":
             yield Finding("corpus", name, True, "comes with music21")
-            continue
-        good, reason, fix = _can(lambda n=name, c=corpus: fetched_receipt(n, c))  # type: ignore[misc]
-        used = name in params.axes.corpus
-        yield Finding("corpus", name, good or not used, reason or "fetched", fix)
+        else:
+            used = name in params.axes.corpus
+            yield _finding("corpus", name, partial(fetched_receipt, name, corpus), used, "fetched")

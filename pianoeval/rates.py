@@ -11,7 +11,7 @@ from pianoeval.paths import cache_root
 
 # Seconds of audio a second and process, measured once on a 2-core x86-64 server; used until
 # this machine has measured its own.
-DEFAULTS = {"audio": 60.0, "contour": 5.0, "embedding-transkun": 4.8, "embedding-mel": 100.0}
+DEFAULTS = {"audio": 60.0, "contour": 5.0, "embedding-transkun": 4.0, "embedding-mel": 60.0}
 _MIN_AUDIO_S = 60.0
 
 

@@ -37,9 +37,15 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("pianoeval", "stages")}
 
 
+def is_prose(path: Path) -> bool:
+    """Only a docstring: the ``__init__.py`` of most folders."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return all(isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in body)
+
+
 def closure(path: Path, seen: set[str]) -> set[str]:
     name = path.relative_to(ROOT).as_posix()
-    if name in seen or name in PLUMBING:
+    if name in seen or name in PLUMBING or is_prose(path):
         return seen
     seen.add(name)
     for module in imports(path):

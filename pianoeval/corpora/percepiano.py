@@ -34,6 +34,7 @@ from pianoeval.corpora.percepiano_ratings import (
     read_means,
     read_ratings,
 )
+from pianoeval.corpora.upstream import PERCEPIANO
 from pianoeval.errors import BadInputError
 from pianoeval.midi.io import Performance, read_midi
 from pianoeval.params import CorpusParams, MidiLimits
@@ -41,8 +42,8 @@ from pianoeval.provenance import sha256_file
 
 log = logging.getLogger(__name__)
 
-VERSION = "e672299"
-LICENCE = "MIT"
+VERSION = PERCEPIANO.commit
+LICENCE = PERCEPIANO.licence
 MIDI_FOLDER = "virtuoso/data/all_2rounds"
 SCORE_FOLDER = "virtuoso/data/score_midi"
 # Every clip but one shares at least .54 of its notes with its score; strangers at most .17.

@@ -24,13 +24,13 @@ def pin_digest(params_path: Path, name: str, digest: str) -> None:
 
     DVC does not look into the cache: the digest is what tells it that a folder has changed.
     """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
     with params_path.open(encoding="utf-8") as stream:
-        data = yaml.load(stream)
+        data = editor.load(stream)
     if data["corpora"][name].get("digest") == digest:
         return
     data["corpora"][name]["digest"] = digest
     with params_path.open("w", encoding="utf-8") as stream:
-        yaml.dump(data, stream)
+        editor.dump(data, stream)

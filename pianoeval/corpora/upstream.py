@@ -8,7 +8,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pianoeval.corpora.percepiano import LICENCE, VERSION
 from pianoeval.corpora.receipt import read_checksums, tree_digest
 from pianoeval.errors import CorruptDataError, MissingAssetError
 
@@ -41,10 +40,10 @@ class Upstream:
 
 PERCEPIANO = Upstream(
     url="https://github.com/JonghoKimSNU/PercePiano.git",
-    commit=VERSION,
+    commit="e672299",
     checksums=Path(__file__).with_name("percepiano.sha256"),
     digest="2f7d834f0a8e03209752948af23a68e1e6652537b9a035f94e0f2e50c597ef15",
-    licence=LICENCE,
+    licence="MIT",
     licence_note="MIT, copyright 2024 Jongho Kim SNU; cite Park, Kim et al., Sci. Rep. 2024. "
     "The licence covers the repository; LICENSE is kept beside the files.",
 )

@@ -71,7 +71,7 @@ def row_hashes(params: Params, corpus: str, views: Iterable[str]) -> dict[str, s
     """Hash of the configuration behind the numbers of each view.
 
     Baselines and ceilings depend on the corpus and its folds alone; a model's numbers on all
-    parameters but the axes, other corpora, and how the work is executed.
+    parameters but the other axes, other corpora, and how the work is executed.
     """
     base: dict[str, Any] = {
         "corpus": params.corpora.get(corpus),
@@ -81,5 +81,6 @@ def row_hashes(params: Params, corpus: str, views: Iterable[str]) -> dict[str, s
     }
     apart = {"axes", "run", "corpora", *base}
     rest = {name: getattr(params, name) for name in type(params).model_fields if name not in apart}
+    rest["renders"] = params.axes.instrument  # a view without instruments averages all of these
     without, with_model = config_hash(base), config_hash({**base, **rest})
     return dict.fromkeys(views, with_model) | dict.fromkeys(("none", "lookup", "ceiling"), without)

@@ -8,8 +8,8 @@ from pianoeval.midi.feature import Feature, Floats
 from pianoeval.midi.texture import Texture
 
 SPEC = (
-    Feature("pitch_mean", "MIDI", "mean pitch"),
-    Feature("pitch_sd", "MIDI", "sd of pitch"),
+    Feature("pitch_mean", "MIDI", "mean pitch of all notes"),
+    Feature("pitch_sd", "MIDI", "sd of pitch over all notes"),
     Feature("pitch_min", "MIDI", "lowest pitch"),
     Feature("pitch_max", "MIDI", "highest pitch"),
     Feature("pitch_p10", "MIDI", "percentile 10 of pitch"),

@@ -33,7 +33,7 @@ SPEC = (
     Feature("ioi_tempo_sd", "log2", "sd of the smoothed curve of log intervals"),
     Feature("ioi_slope", "log2", "linear change of log intervals over the clip: slowing down"),
     Feature("ioi_last", "log2", "last interval against the median"),
-    Feature("pulse_period", "s", "lag of the greatest autocorrelation of key presses, 0.2-2 s"),
+    Feature("pulse_period", "s", "first peak, 0.2-2 s, within 10 % of the top autocorrelation"),
     Feature("pulse_clarity", "1", "that autocorrelation over the one at lag 0"),
     Feature("time_melody_ioi", "s", "median interval along the skyline"),
     Feature("time_melody_rate", "1/s", "skyline notes a second"),
@@ -114,9 +114,9 @@ def _npvi(gap: Floats) -> float:
 def _pulse(tex: Texture) -> dict[str, float]:
     """Autocorrelation of key presses, weighted by velocity, smeared over three frames."""
     n_frames = len(tex.sounding)
-    frame = np.minimum((tex.onset_s / FRAME_S).astype(np.int64), n_frames - 1)
-    train = np.bincount(frame, weights=tex.velocity / 127.0, minlength=n_frames)
-    train = np.convolve(train, [0.5, 1.0, 0.5], mode="same")[:n_frames]
+    frame = np.minimum((tex.onset_s / FRAME_S + 1e-6).astype(np.int64), n_frames - 1)
+    presses = np.bincount(frame, weights=tex.velocity / 127.0, minlength=n_frames)
+    train: Floats = np.convolve(presses, [0.5, 1.0, 0.5], mode="same")[:n_frames]
     train = train - train.mean()
     size = 1 << (2 * n_frames).bit_length()
     power = np.abs(np.fft.rfft(train, size)) ** 2
@@ -127,7 +127,10 @@ def _pulse(tex: Texture) -> dict[str, float]:
         return {"pulse_period": tex.span_s, "pulse_clarity": 0.0}
     # Unbiased: long lags have fewer products.
     window = window * n_frames / (n_frames - np.arange(low, low + len(window)))
-    best = int(window.argmax())
+    # Multiples of a pulse correlate as well as the pulse: the first peak near the top wins.
+    padded = np.concatenate([[-np.inf], window, [-np.inf]])
+    peak = (window >= padded[:-2]) & (window >= padded[2:]) & (window >= 0.9 * window.max())
+    best = int(peak.argmax()) if peak.any() else int(window.argmax())
     return {
         "pulse_period": (low + best) * FRAME_S,
         "pulse_clarity": float(np.clip(window[best] / correlation[0], -1.0, 1.0)),

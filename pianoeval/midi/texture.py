@@ -148,7 +148,7 @@ def sounding_roll(
     A caricature of a piano's decay; its purpose is to weigh fresh notes above old ones.
     """
     n_frames = max(1, int(np.ceil(span_s / FRAME_S - 1e-9)))
-    first = np.minimum((onset_s / FRAME_S).astype(np.int64), n_frames - 1)
+    first = np.minimum((onset_s / FRAME_S + 1e-6).astype(np.int64), n_frames - 1)
     last = np.clip(np.ceil(end_s / FRAME_S - 1e-9).astype(np.int64), first + 1, n_frames)
     counts = last - first
     note = np.repeat(np.arange(len(onset_s)), counts)
@@ -163,7 +163,7 @@ def texture(performance: Performance) -> Texture:
     """Derive chords, lines and pedalled sound of a performance with at least one note."""
     origin = float(performance.onset_s[0])
     onset, offset = performance.onset_s - origin, performance.offset_s - origin
-    # Hours-old rounding must not decide chord membership or frame numbers.
+    # A time shift leaves rounding noise, which must not decide who belongs to which chord.
     onset, offset = np.round(onset, 6), np.round(offset, 6)
     pitch = performance.pitch_midi.astype(np.float64)
     velocity = performance.velocity.astype(np.float64)
