@@ -21,7 +21,8 @@ from pianoeval.audio.render import render_performance
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.errors import BadInputError
 from pianoeval.midi.io import Performance, read_midi
-from pianoeval.params import InstrumentParams, RenderParams, load_params
+from pianoeval.params import InstrumentParams, RenderParams
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 
 TARGET_RMS_DBFS = -32.0

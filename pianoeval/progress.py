@@ -23,7 +23,9 @@ class Meter:
     Use as a context manager; call :meth:`advance` once an item.
     """
 
-    def __init__(self, description: str, total: int, *, amount: float = 0.0, unit: str = "") -> None:
+    def __init__(
+        self, description: str, total: int, *, amount: float = 0.0, unit: str = ""
+    ) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.total_amount = amount or float(total)
         self.done, self.done_amount = 0, 0.0

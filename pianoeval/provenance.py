@@ -30,10 +30,12 @@ def _plain(value: Any) -> Any:
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
+    """SHA-256 as hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

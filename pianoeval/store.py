@@ -150,7 +150,7 @@ def _write(
     if writer is None:
         raise PianoevalError("no clip is left to store", next_step="see the warnings above")
     writer.flush()
-    small = {
+    small: dict[str, Array] = {
         "start": np.array([row[2] for row in rows], np.int64),
         "length": np.array([row[3] for row in rows], np.int32),
         "digest": np.frombuffer(b"".join(row[4] for row in rows), np.uint8).reshape(-1, 32),
@@ -159,8 +159,7 @@ def _write(
     if means:
         small["pooled_mean"] = np.stack(means)
     for name, values in small.items():
-        array = group.create_array(name, shape=values.shape, dtype=values.dtype, compressors=None)
-        array[:] = values
+        group.create_array(name, data=values, compressors=None)
     group.attrs.put(
         {
             **dict(sorted(attrs.items())),
@@ -174,10 +173,10 @@ def _write(
 def _create(group: zarr.Group, frames: Array) -> _ShardWriter:
     _, layers, dim = frames.shape
     chunk, shard = layout((layers, dim), frames.dtype)
+    shards: Any = {"shape": (shard, layers, dim), "index_location": "start"}
     array = group.create_array(
         "frames", shape=(0, layers, dim), dtype=frames.dtype, chunks=(chunk, 1, dim),
-        shards={"shape": (shard, layers, dim), "index_location": "start"},  # type: ignore[typeddict-item]
-        compressors=None, fill_value=0,
+        shards=shards, compressors=None, fill_value=0,
     )  # fmt: skip
     return _ShardWriter(array, shard)
 

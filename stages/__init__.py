@@ -5,11 +5,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+
+# Before a stage imports anything: a bare 'dvc repro' may have found another Python.
+if any(importlib.util.find_spec(name) is None for name in ("pandas", "pydantic", "zarr")):
+    sys.exit(
+        f"ERROR pianoeval is not installed in {sys.executable}\n"
+        "  next: . .venv/bin/activate && dvc repro   (or: make repro)"
+    )
 
 from pianoeval.errors import PianoevalError
 

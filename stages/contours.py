@@ -2,7 +2,7 @@
 
 from pianoeval.audio.pitch import contour_corpus
 from pianoeval.cache import ItemCache
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import RaggedStore
 from stages import run

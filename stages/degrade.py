@@ -1,7 +1,7 @@
 """degrade@corpus: add degraded versions of each performance, with known severities."""
 
 from pianoeval.corpora.degraded import degrade_corpus
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

@@ -2,7 +2,7 @@
 
 from pianoeval.cache import ItemCache
 from pianoeval.encoders.extract import embed_corpus
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

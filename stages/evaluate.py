@@ -1,7 +1,7 @@
 """evaluate@corpus: every number, beside its baselines, ceiling and interval."""
 
 from pianoeval.evaluate.corpus import evaluate_workspace
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

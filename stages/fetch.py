@@ -1,7 +1,7 @@
 """fetch@corpus: bring a corpus that ``pianoeval corpus get`` has fetched into the workspace."""
 
 from pianoeval.corpora.fetch import materialise
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

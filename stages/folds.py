@@ -2,7 +2,7 @@
 
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.evaluate.splits import make_folds
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

@@ -1,7 +1,7 @@
 """ingest@corpus: raw files to a validated manifest, labels and MIDI or audio files."""
 
 from pianoeval.corpora.registry import ingest_corpus
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

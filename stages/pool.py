@@ -1,7 +1,7 @@
 """pool@corpus-encoder-instrument: statistics over the frames of each clip, all layers kept."""
 
 from pianoeval.features.pooling import pool_store
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import RaggedStore
 from stages import run

@@ -4,7 +4,7 @@ import pandas as pd
 
 from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.training.predict import predict_features
 from stages import run

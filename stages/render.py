@@ -3,7 +3,7 @@
 from pianoeval.audio.render import render_corpus
 from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import read_manifest
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

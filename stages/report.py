@@ -2,7 +2,7 @@
 
 import json
 
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths, workspace_root
 from pianoeval.report import (
     load_corpus_report,

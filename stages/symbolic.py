@@ -2,7 +2,7 @@
 
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.features.symbolic import symbolic_table
-from pianoeval.params import load_params
+from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
 

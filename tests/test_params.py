@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pianoeval.errors import ConfigError
-from pianoeval.params import load_params, parse_params
+from pianoeval.params_file import load_params, parse_params
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -44,7 +44,8 @@ def test_items_come_back_and_none_crosses_a_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
 ) -> None:
     small_layout(monkeypatch)
-    write_store(tmp_path / "s", make_items(lengths), attrs={"encoder": "x"}, quarantined={"q": "bad"})
+    attrs, quarantined = {"encoder": "x"}, {"q": "bad"}
+    write_store(tmp_path / "s", make_items(lengths), attrs=attrs, quarantined=quarantined)
     store = RaggedStore(tmp_path / "s")
     for clip, key, item in make_items(lengths):
         frames = item.arrays["frames"]

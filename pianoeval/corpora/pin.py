@@ -14,9 +14,7 @@ from pianoeval.paths import cache_root
 def fetched_receipt(name: str, params: CorpusParams) -> Receipt:
     """Receipt of a fetched corpus; raises MissingAssetError with the next command."""
     option = " --from DIR" if params.loader == "folder" else ""
-    return read_receipt(
-        cache_root() / "corpora" / name, f"pianoeval corpus get {name}{option}"
-    )
+    return read_receipt(cache_root() / "corpora" / name, f"pianoeval corpus get {name}{option}")
 
 
 def pin_digest(params_path: Path, name: str, digest: str) -> None:

@@ -165,7 +165,7 @@ def _collect(
     pedal: list[Pedal] = []
     last = 0.0
     for now, message in events:
-        if message.is_meta or message.type == "sysex" or getattr(message, "channel", 0) == DRUM_CHANNEL:
+        if message.is_meta or getattr(message, "channel", 0) == DRUM_CHANNEL:
             continue
         if message.type in ("note_on", "note_off"):
             last = now

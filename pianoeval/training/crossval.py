@@ -136,7 +136,7 @@ def make_scheme(study: Study, folds: pd.DataFrame, scheme: str) -> list[Fold]:
     return [fold for fold in made if fold is not None]
 
 
-def _members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
+def members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
     """Models to train; the ensemble may average only what the view lists."""
     single = [model for model in models if model != ENSEMBLE]
     if ENSEMBLE in models:
@@ -202,7 +202,7 @@ def _run_scheme(
 ) -> Iterator[tuple[Model, list[FoldPrediction]]]:
     """Each model's predictions, then the ensemble's if it is wanted."""
     parts: dict[ModelName, list[FoldPrediction]] = {}
-    for name in _members(models, study.probe):
+    for name in members(models, study.probe):
         parts[name] = PROBES[name].predict(cut, study.probe, study.run)
         yield (name, PROBES[name].seed(study.probe)), parts[name]
         meter.advance()
@@ -223,7 +223,7 @@ def nested_cross_validation(
         The ensemble averages a model that is not listed.
     """
     schemes = list(dict.fromkeys(folds["scheme"]))
-    n_steps = len(schemes) * len(_members(models, study.probe))
+    n_steps = len(schemes) * len(members(models, study.probe))
     predictions, selection = [], []
     with Meter(f"probe {view_name}", n_steps, unit="models") as meter:
         for scheme in schemes:

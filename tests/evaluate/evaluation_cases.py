@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pianoeval.params import Params, parse_params
+from pianoeval.params import Params
+from pianoeval.params_file import parse_params
 
 ROW = {
     "corpus": "toy", "corpus_version": "1", "licence": "CC0-1.0", "redistributable": True,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import mido
@@ -48,7 +49,7 @@ def test_what_is_written_is_read_and_bytes_repeat(
 ) -> None:
     rows = [(4_001 * (start // 4_001), length, key, level) for start, length, key, level in rows]
     performance = Performance.from_notes(
-        [(start * TICK_S, (start + length) * TICK_S, key, level) for start, length, key, level in rows],
+        [(start * TICK_S, (start + length) * TICK_S, key, vel) for start, length, key, vel in rows],
         [(0.25, 17), (0.5, 127)],
     )
     folder = tmp_path_factory.mktemp("midi")
@@ -89,7 +90,7 @@ def test_drums_and_other_controllers_are_ignored(tmp_path: Path) -> None:
         ((mido.Message("control_change", control=64, value=99, time=9),), "no notes"),
         ((on(40, channel=9), off(40, 9, channel=9)), "no notes"),
         ((on(60), off(60, 480 * 2 * 3600 * 10)), "36000 s long"),
-        ((on(60), off(60, 480), on(62, 480 * 2 * 3600 * 10), off(62, 9)), "36000 s long|36001 s long"),
+        ((on(60), off(60, 480), on(62, 480 * 2 * 3600 * 10), off(62, 9)), "3600[01] s long"),
     ],
 )
 def test_useless_files_are_refused(
@@ -144,7 +145,5 @@ def test_bit_rot_is_read_or_refused_but_never_crashes(flips: list[tuple[int, int
     )
     for position, mask in flips:
         data[position % len(data)] ^= mask
-    try:
+    with contextlib.suppress(BadInputError):
         assert read_midi(bytes(data)).n_notes > 0
-    except BadInputError:
-        pass

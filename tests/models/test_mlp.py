@@ -11,13 +11,8 @@ from probe_data import make_fold
 
 from pianoeval.errors import ConfigError, PianoevalError
 from pianoeval.models.base import Fold, Standardiser
-from pianoeval.models.mlp import (
-    dropout_masks,
-    epoch_order,
-    initial_weights,
-    predict_mlp,
-    write_gradients,
-)
+from pianoeval.models.mlp import predict_mlp
+from pianoeval.models.network import dropout_masks, epoch_order, initial_weights, write_gradients
 from pianoeval.params import MlpParams
 
 SMALL = MlpParams(hidden=16, learning_rate=3e-3, batch_size=8, max_epochs=40, patience=6)
@@ -45,7 +40,11 @@ def literal(fold: Fold, params: MlpParams) -> tuple[np.ndarray, int]:
     scaler = Standardiser.fit(fold.x[fold.train[fit]])
     z = {k: torch.tensor(scaler.transform(fold.x[rows])) for k, rows in
          {"fit": fold.train[fit], "held": fold.train[held], "test": fold.test}.items()}  # fmt: skip
-    y_fit, y_held = torch.tensor(fold.y[fit]), torch.tensor(fold.y[held])
+    centre, spread = fold.y[fit].mean(axis=0), fold.y[fit].std(axis=0)
+    if not params.standardise_labels:
+        centre, spread = 0 * centre, 0 * spread + 1
+    y_fit = torch.tensor((fold.y[fit] - centre) / spread)
+    y_held = torch.tensor((fold.y[held] - centre) / spread)
     weights = initial_weights(fold.x.shape[1], fold.y.shape[1], params)
     w1, b1, w2, b2 = (torch.nn.Parameter(w.double()) for w in weights)
     adam = torch.optim.Adam(
@@ -63,14 +62,14 @@ def literal(fold: Fold, params: MlpParams) -> tuple[np.ndarray, int]:
             adam.step()
         with torch.no_grad():
             guess = torch.relu(z["held"] @ w1 + b1) @ w2 + b2
-            spread = ((y_held - y_held.mean(0)) ** 2).sum(0)
-            r2 = float((1 - ((guess - y_held) ** 2).sum(0) / spread).mean())
+            total = ((y_held - y_held.mean(0)) ** 2).sum(0)
+            r2 = float((1 - ((guess - y_held) ** 2).sum(0) / total).mean())
             if r2 > best:
                 best, best_epoch = r2, epoch
                 output = (torch.relu(z["test"] @ w1 + b1) @ w2 + b2).numpy()
             elif epoch - best_epoch >= params.patience:
                 break
-    return output, best_epoch
+    return output * spread + centre, best_epoch
 
 
 def test_gradients_equal_autograd() -> None:
@@ -104,9 +103,11 @@ def test_one_step_by_hand() -> None:
     assert [float(g) for g in gradients] == [60.0, 30.0, 20.0, 10.0]
 
 
-def test_equals_the_literal_loop() -> None:
-    for fold, ours in zip(three_folds(), predict_mlp(three_folds(), SMALL), strict=True):
-        expected, epoch = literal(fold, SMALL)
+@pytest.mark.parametrize("standardise", [True, False])
+def test_equals_the_literal_loop(standardise: bool) -> None:
+    params = SMALL.model_copy(update={"standardise_labels": standardise})
+    for fold, ours in zip(three_folds(), predict_mlp(three_folds(), params), strict=True):
+        expected, epoch = literal(fold, params)
         assert ours.selection["epoch"] == [epoch]
         np.testing.assert_allclose(ours.values, expected, atol=2e-5)
 
@@ -136,6 +137,19 @@ def test_deterministic_and_seeded() -> None:
     np.testing.assert_array_equal(first, again)
     other = predict_mlp(three_folds(), SMALL.model_copy(update={"seed": 1}))[0].values
     assert np.abs(first - other).max() > 1e-4
+
+
+def test_units_of_the_labels_do_not_matter() -> None:
+    fold = make_fold()
+    scaled = replace(fold, y=fold.y * [1, 10, 100] + [0, -3, 7])
+    ours, other = predict_mlp([fold], SMALL)[0].values, predict_mlp([scaled], SMALL)[0].values
+    np.testing.assert_allclose(other, ours * [1, 10, 100] + [0, -3, 7], rtol=1e-4, atol=1e-4)
+
+
+def test_number_of_threads_is_put_back() -> None:
+    before = torch.get_num_threads()
+    predict_mlp([make_fold()], SMALL)
+    assert torch.get_num_threads() == before
 
 
 def test_early_stopping_counts_from_the_best_epoch() -> None:

@@ -1,0 +1,94 @@
+"""Read ``params.yaml``: an unknown key is an error that lists the known ones."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pianoeval.errors import ConfigError
+from pianoeval.params import Block, Params
+from pianoeval.paths import workspace_root
+
+
+def load_params(path: Path | None = None) -> Params:
+    """Read and validate ``params.yaml`` of the workspace; raises ConfigError."""
+    path = path or workspace_root() / "params.yaml"
+    if not path.is_file():
+        next_step = "cd to the project, or git clone it"
+        raise ConfigError("no such file", where=path, next_step=next_step)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        reason = f"not valid YAML: {error}"
+        raise ConfigError(reason, where=path, next_step=f"edit {path}") from error
+    return parse_params(data, path)
+
+
+def parse_params(data: Any, path: Path = Path("params.yaml")) -> Params:
+    """Validate a parsed ``params.yaml``; raises ConfigError."""
+    try:
+        params = Params.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, path) from error
+    _check_names(params, path)
+    return params
+
+
+def _explain(error: ValidationError, path: Path) -> ConfigError:
+    """The first fault as one sentence, with the known keys of its block where that helps."""
+    fault = error.errors()[0]
+    location = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        what = f"unknown parameter '{'.'.join(location)}'"
+        return ConfigError(what, where=path, allowed=", ".join(known), next_step=f"edit {path}")
+    what = f"parameter '{'.'.join(location)}': {fault['msg'].lower()}"
+    return ConfigError(what, where=path, next_step=f"edit {path}")
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """Field names of the block at ``location``, through named blocks such as ``encoders.mel``."""
+    kind: Any = Params
+    for part in location:
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+        else:
+            kind = kind.model_fields[part].annotation
+    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Block) else []
+
+
+def _check_names(params: Params, path: Path) -> None:
+    """Every name on an axis, and in a view, must have its block; view names must be unique."""
+    for where, chosen, known in _named(params):
+        for name in chosen:
+            if name not in known:
+                raise ConfigError(
+                    f"{where} names '{name}', which is not among the known",
+                    where=path,
+                    allowed=", ".join(sorted(known)) or "each name once",
+                    next_step=f"edit {path}",
+                )
+
+
+def _named(params: Params) -> list[tuple[str, list[str], list[str]]]:
+    """(where, names used there, names that exist)."""
+    axes = params.axes
+    rows = [
+        ("axes.corpus", axes.corpus, list(params.corpora)),
+        ("axes.instrument", axes.instrument, list(params.instruments)),
+        ("axes.encoder", axes.encoder, list(params.encoders)),
+        ("axes.features", axes.features, list(params.views)),
+        ("axes.features", axes.features, ["symbolic", *axes.encoder]),
+        ("contours.instrument", [params.contours.instrument], axes.instrument),
+    ]
+    names: list[str] = []
+    for features in axes.features:
+        for name, view in params.views.get(features, {}).items():
+            rows.append((f"views.{features}.{name}.instruments", view.instruments, axes.instrument))
+            names.append(name)
+    rows.append(("views", sorted({name for name in names if names.count(name) > 1}), []))
+    return rows
