@@ -17,8 +17,7 @@ def main() -> None:
     axes, reports = load_params().axes, workspace_root() / "reports"
     corpora = [load_corpus_report(CorpusPaths(name), axes.features) for name in axes.corpus]
     write_report(corpora, reports / "index.html")
-    for corpus in corpora:
-        write_plot_tables(corpus, reports / "plots" / corpus.corpus)
+    write_plot_tables(corpora, reports / "plots")
     (reports / "metrics.json").write_text(
         json.dumps(metrics_summary(corpora), indent=1) + "\n", encoding="utf-8"
     )

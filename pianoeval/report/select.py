@@ -71,7 +71,7 @@ def headline_scheme(report: CorpusReport) -> str | None:
 
 
 def margin_metric(report: CorpusReport) -> str:
-    """The pairwise metric of the headline: |Δ| ≥ 0.05, else the first there is, else ''."""
+    """The pairwise metric of the headline: |Δ| > 0.05, else the first there is, else ''."""
     found = sorted(m for m in set(report.results["metric"]) if m.startswith("pairwise"))
     return "pairwise_005" if "pairwise_005" in found else (found[0] if found else "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,14 +152,25 @@ def _range(column: pd.Series[Any]) -> str:
     return words.count(low) if low == high else f"{words.count(low)} to {words.count(high)}"
 
 
-def write_plot_tables(report: CorpusReport, folder: Path) -> list[Path]:
-    """Small CSVs for ``dvc plots``; the same bytes for the same results.
+def write_plot_tables(reports: Sequence[CorpusReport], folder: Path) -> list[Path]:
+    """Small CSVs for ``dvc plots``, all corpora in each; the same bytes for the same results.
 
     Writes ``r2.csv`` and ``pairwise.csv`` (best model of every view and all baselines on every
     scheme), ``layers.csv`` (single-layer views) and ``predicted.csv`` (best model of the headline
     scheme; only its header when there are no predictions).
     """
     folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    found = [_plot_tables(report) for report in reports]
+    for name in ("r2.csv", "pairwise.csv", "layers.csv", "predicted.csv"):
+        path = folder / name
+        table = pd.concat([tables[name] for tables in found], ignore_index=True)
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        written.append(path)
+    return written
+
+
+def _plot_tables(report: CorpusReport) -> dict[str, pd.DataFrame]:
     margin = select.margin_metric(report) or "pairwise_005"
     r2, pairs = _by_features(report, "r2_pooled"), _by_features(report, margin)
     both = pd.concat([r2.assign(metric="r2_pooled"), pairs.assign(metric=margin)])
@@ -170,12 +181,9 @@ def write_plot_tables(report: CorpusReport, folder: Path) -> list[Path]:
     tables = {
         "r2.csv": r2, "pairwise.csv": pairs, "layers.csv": layers, "predicted.csv": _pairs(report),
     }  # fmt: skip
-    written = []
-    for name, table in tables.items():
-        path = folder / name
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-        written.append(path)
-    return written
+    for table in tables.values():
+        table.insert(0, "corpus", report.corpus)
+    return tables
 
 
 def _by_features(report: CorpusReport, metric: str) -> pd.DataFrame:

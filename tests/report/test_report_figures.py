@@ -97,7 +97,7 @@ def test_figures_stand_alone(percepiano: CorpusReport, tmp_path: Path) -> None:
 
 
 def test_plot_tables(percepiano: CorpusReport, tmp_path: Path) -> None:
-    written = {p.name: pd.read_csv(p) for p in write_plot_tables(percepiano, tmp_path)}
+    written = {p.name: pd.read_csv(p) for p in write_plot_tables([percepiano], tmp_path)}
     assert set(written) == {"r2.csv", "pairwise.csv", "layers.csv", "predicted.csv"}
     r2 = written["r2.csv"].set_index(["scheme", "features"])["value"]
     assert r2["movement", "symbolic"] == pytest.approx(0.171)
@@ -112,7 +112,7 @@ def test_plot_tables(percepiano: CorpusReport, tmp_path: Path) -> None:
 
 def test_plot_tables_without_predictions(tmp_path: Path) -> None:
     full = make_report(n_clips=10)
-    write_plot_tables(CorpusReport(full.corpus, full.results, full.summary), tmp_path)
+    write_plot_tables([CorpusReport(full.corpus, full.results, full.summary)], tmp_path)
     assert (tmp_path / "predicted.csv").read_text() == "dimension,clip,rated,predicted\n"
 
 
