@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import signal
@@ -21,6 +22,8 @@ if any(importlib.util.find_spec(name) is None for name in ("pandas", "pydantic",
 
 from pianoeval.errors import PianoevalError
 
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
 
 def run(main: Callable[..., None]) -> None:
     """Call a stage with the command line's arguments; a PianoevalError is one clear message.
@@ -33,6 +36,13 @@ def run(main: Callable[..., None]) -> None:
         main(*sys.argv[1:])
     except PianoevalError as error:
         sys.exit(f"ERROR {error}")
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        sys.exit(
+            f"ERROR {error.filename or 'disk'}: {error.strerror}; what was computed is kept\n"
+            "  next: free space or mend the permissions, then: dvc repro"
+        )
     except KeyboardInterrupt:
         sys.exit("interrupted; what was computed is kept, and 'dvc repro' goes on from there")
 

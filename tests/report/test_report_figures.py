@@ -107,13 +107,13 @@ def test_plot_tables(percepiano: CorpusReport, tmp_path: Path) -> None:
     assert set(layers["layer"]) == {"1", "2", "3", "4", "5", "6", "ctx"}
     predicted = written["predicted.csv"]
     assert len(predicted) == 1202 * len(DIMENSIONS)
-    assert list(predicted) == ["dimension", "clip", "rated", "predicted"]
+    assert list(predicted) == ["corpus", "dimension", "clip", "rated", "predicted"]
 
 
 def test_plot_tables_without_predictions(tmp_path: Path) -> None:
     full = make_report(n_clips=10)
     write_plot_tables([CorpusReport(full.corpus, full.results, full.summary)], tmp_path)
-    assert (tmp_path / "predicted.csv").read_text() == "dimension,clip,rated,predicted\n"
+    assert (tmp_path / "predicted.csv").read_text() == "corpus,dimension,clip,rated,predicted\n"
 
 
 def test_predictions_of_several_seeds_are_averaged() -> None:

@@ -153,7 +153,7 @@ def test_numbers(value: float | None, text: str) -> None:
     [
         ("pairwise_0", "pairwise, any Δ"),
         ("pairwise_005", "pairwise |Δ| > 0.05"),
-        ("pairwise_010", "pairwise |Δ| ≥ 0.10"),
+        ("pairwise_010", "pairwise |Δ| > 0.10"),
         ("r2_pooled", "R² pooled"),
         ("acc_n", "acc n"),
     ],
