@@ -106,7 +106,7 @@ def build_store(
     started = time.monotonic()
     failed = _run(step, todo, function, cache, run, report)
     report.seconds = time.monotonic() - started
-    record_rate(step, report.audio_s, report.seconds, n_workers(run))
+    record_rate(cache.root.parent, step, report.audio_s, report.seconds, n_workers(run))
     quarantined |= {job.clip: failed[job.key] for job in jobs if job.key in failed}
     report.quarantined = quarantined
     total = len(jobs) + len(already_quarantined or {})

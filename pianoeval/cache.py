@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ class ItemCache:
 def write_atomic(target: Path, data: bytes) -> None:
     """Write ``.name.host.pid``, flush to disk, rename; group-readable, no leftovers."""
     partial = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}")
+    # A worker that is told to end runs multiprocessing's finalizers, but no 'finally'.
+    clean = Finalize(None, partial.unlink, kwargs={"missing_ok": True}, exitpriority=0)
     try:
         _make_shared(target.parent)
         with partial.open("wb") as stream:
@@ -120,13 +123,14 @@ def write_atomic(target: Path, data: bytes) -> None:
         partial.chmod(0o664)
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise PianoevalError(
             f"cannot write ({error.strerror}); what was computed before is kept",
             where=target.parent,
             next_step="free space or permissions, or set PIANOEVAL_CACHE to another folder; "
             "then: dvc repro",
         ) from error
+    finally:
+        clean()
 
 
 def _make_shared(folder: Path) -> None:

@@ -28,6 +28,8 @@ def compute(payload: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         os.kill(os.getpid(), signal.SIGKILL)
     if deed in ("hang", "slow"):
         time.sleep({"hang": 60.0, "slow": 0.2}[deed])
+    if deed == "stuck":  # while the item is being written
+        os.fsync = lambda descriptor: time.sleep(60.0)
     if deed == "lost":
         raise MissingAssetError("no weights", next_step="pianoeval fetch x")
     with Path(log).open("a", encoding="utf-8") as stream:
@@ -98,6 +100,12 @@ def test_a_damaged_item_is_computed_again(tmp_path: Path) -> None:
     report = build(tmp_path, work)
     assert (report.computed, report.reused) == (1, 2)
     assert tree_hash(tmp_path / "out") == before
+
+
+def test_a_worker_ended_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+    report = build(tmp_path, jobs(tmp_path, ["ok", "stuck"]), job_timeout_s=2.0)
+    assert set(report.quarantined) == {"clip1"}
+    assert len([p for p in (tmp_path / "items").rglob("*") if p.is_file()]) == 1
 
 
 SCRIPT = """

@@ -160,8 +160,8 @@ def _replace(staging: Path, target: Path) -> None:
 def _studio_receipt(name: str) -> Receipt:
     installed = version("music21")
     return Receipt(
-        name=name, loader="studio", version=f"music21 {installed}", licence="BSD-3-Clause",
-        licence_note="scores from the corpus in music21's wheel; performances are simulated",
+        name=name, loader="studio", version=f"music21 {installed}", licence="per score",
+        licence_note="scores come with music21 by permission of their encoders; see docs/studio.md",
         source="music21", digest="", files={},
     )  # fmt: skip
 

@@ -151,4 +151,3 @@ RANK_METRICS: dict[str, Callable[[Array, Array], Array]] = {
     "spearman": spearman,
     "kendall": kendall,
 }
-HIGHER_IS_BETTER = {"mse": False, "mae": False}

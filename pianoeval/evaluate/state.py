@@ -68,19 +68,38 @@ class Evaluation:
 
 
 def row_hashes(params: Params, corpus: str, views: Iterable[str]) -> dict[str, str]:
-    """Hash of the configuration behind the numbers of each view.
+    """Hash of the configuration behind the numbers of each view: what they depend on, no more.
 
-    Baselines and ceilings depend on the corpus and its folds alone; a model's numbers on all
-    parameters but the other axes, other corpora, and how the work is executed.
+    Baselines and ceilings depend on the corpus and its folds alone; a view on its own block, the
+    probes, and for an embedding on the encoder and the instruments that it reads.
     """
     base: dict[str, Any] = {
         "corpus": params.corpora.get(corpus),
+        "midi": params.midi,
         "folds": params.folds,
         "evaluate": params.evaluate,
         "task": params.probe.task,
     }
-    apart = {"axes", "run", "corpora", *base}
-    rest = {name: getattr(params, name) for name in type(params).model_fields if name not in apart}
-    rest["renders"] = params.axes.instrument  # a view without instruments averages all of these
-    without, with_model = config_hash(base), config_hash({**base, **rest})
-    return dict.fromkeys(views, with_model) | dict.fromkeys(("none", "lookup", "ceiling"), without)
+    hashes = dict.fromkeys(("none", "lookup", "ceiling"), config_hash(base))
+    for name in views:
+        hashes[name] = config_hash({**base, "probe": params.probe, **_read_by(params, name)})
+    return hashes
+
+
+def _read_by(params: Params, name: str) -> dict[str, Any]:
+    """Parameters of a view, and of what its features were computed with."""
+    for features, views in params.views.items():
+        view = views.get(name)
+        if view is None:
+            continue
+        if features not in params.encoders:
+            return {"view": view}
+        instruments = view.instruments or params.axes.instrument
+        return {
+            "view": view,
+            "encoder": params.encoders[features],
+            "instruments": {i: params.instruments[i] for i in instruments},
+            "render": params.render,
+            "pool": params.pool,
+        }
+    return {"view": name}

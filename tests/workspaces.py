@@ -1,0 +1,56 @@
+"""Workspaces for the tests: a copy of the pipeline with parameters small enough to run here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def small_params() -> dict[str, Any]:
+    """The shipped parameters, cut down to four five-second excerpts and one encoder."""
+    data: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    data["axes"] = {
+        "corpus": ["studio"], "instrument": ["grand"], "encoder": ["mel"],
+        "features": ["symbolic", "mel"],
+    }  # fmt: skip
+    data["corpora"]["studio"] |= {
+        "n_segments": 4, "n_players": 2, "segment_s": 4.0, "tiers": [2, 4],
+    }  # fmt: skip
+    # pYIN's cost falls with the square of the grid.
+    data["contours"] |= {"resolution_semitones": 1.0, "hop_frames": 2048}
+    data["encoders"] = {"mel": data["encoders"]["mel"]}
+    data["views"] = {
+        "symbolic": {"symbolic": {"models": ["ridge"]}},
+        "mel": {"mel": {"models": ["ridge"]}},
+    }
+    data["probe"] |= {"ensemble": ["ridge"]}
+    data["evaluate"] |= {"n_bootstrap": 200}
+    return data
+
+
+def write_params(folder: Path, data: dict[str, Any]) -> None:
+    text = yaml.safe_dump(data, sort_keys=False)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def make_workspace(folder: Path, data: dict[str, Any] | None = None) -> Path:
+    """A folder that ``workspace_root`` finds: ``dvc.yaml``, and small parameters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
+    write_params(folder, small_params() if data is None else data)
+    return folder
+
+
+def make_cache(folder: Path) -> Path:
+    """An empty cache that has the assets fetched on this machine, if any."""
+    folder.mkdir(parents=True)
+    fetched = Path(os.environ["PIANOEVAL_CACHE"]) / "assets"
+    if fetched.is_dir():
+        (folder / "assets").symlink_to(fetched)
+    return folder
