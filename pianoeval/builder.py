@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as JobTimeout
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -22,7 +23,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from pianoeval.cache import Array, Item, ItemCache
-from pianoeval.errors import BadInputError, CorruptDataError
+from pianoeval.errors import BadInputError, CorruptDataError, PianoevalError
 from pianoeval.params import RunParams
 from pianoeval.progress import Meter
 from pianoeval.quarantine import check_quarantine
@@ -172,6 +173,11 @@ def _run(
                     failed[job.key] = reason
                 meter.advance(job.audio_s)
             pool.close()
+        except BrokenProcessPool as error:
+            raise PianoevalError(
+                f"worker processes cannot start: {error}", where=step,
+                next_step="see what they printed above; what was computed is kept: dvc repro",
+            ) from error  # fmt: skip
         finally:
             pool.stop()  # a no-op after close; on an error or Ctrl-C it ends the workers at once
             pool.join()

@@ -41,6 +41,15 @@ def asset(request: pytest.FixtureRequest) -> Path:
         pytest.skip(f"run 'make assets' first: {error}")
 
 
+@pytest.fixture(scope="session")
+def instrument_assets() -> None:
+    """Skip where the grand cannot be rendered."""
+    try:
+        asset_path("fluidr3-pianos")
+    except MissingAssetError as error:
+        pytest.skip(f"run 'make assets' first: {error}")
+
+
 @pytest.fixture
 def scale() -> Performance:
     """Two bars of C major, legato, with one pedal change."""

@@ -1,0 +1,188 @@
+"""Predictions of the views: trained once, from the cache afterwards, the ensemble a plain mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pianoeval.cache import ItemCache
+from pianoeval.errors import ConfigError
+from pianoeval.evaluate.splits import make_folds
+from pianoeval.params import FoldParams, Params, ProbeParams, RunParams, ViewParams
+from pianoeval.paths import CorpusPaths
+from pianoeval.training import predict
+from pianoeval.training.predict import STEP, predict_features
+
+FOLDS = FoldParams(schemes=["segment", "movement"], n_folds=2)
+PROBE: dict[str, Any] = {
+    "ridge": {"lambdas": [1.0, 100.0], "inner_folds": 2},
+    "mlp": {"hidden": 4, "learning_rate": 1e-3, "max_epochs": 5, "patience": 2},
+    "extra_trees": {"n_estimators": 5},
+    "boosting": {"n_estimators": 5},
+    "ensemble": ["ridge", "extra_trees"],
+}
+KEY = ["scheme", "clip", "task", "dimension"]
+
+
+def make_params(models: list[str], task: str = "rating", **probe: Any) -> Params:
+    """The blocks that training reads; ``probe`` replaces single models' parameters."""
+    view = ViewParams.model_validate({"models": models})
+    return Params.model_construct(
+        run=RunParams(workers=1),
+        views={"symbolic": {"toy": view}},
+        probe=ProbeParams.model_validate(PROBE | probe | {"task": task}),
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> dict[str, Any]:
+    """Two movements of three segments, three players; labels of two tasks; a symbolic table."""
+    rows = [
+        {
+            "clip": f"m{m}_s{s}_p{p}", "parent": None, "sha256": f"{m}{s}{p}",
+            "is_score_render": False, "composition": "c", "movement": f"m{m}",
+            "segment": f"m{m}_s{s}", "content_group": f"m{m}_s{s}", "player": f"p{p}", "take": "1",
+        }
+        for m in range(2) for s in range(3) for p in range(3)
+    ]  # fmt: skip
+    manifest = pd.DataFrame(rows)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(len(manifest), 5))
+    paths = CorpusPaths("toy", tmp_path)
+    paths.symbolic.parent.mkdir(parents=True)
+    table = pd.DataFrame(x, columns=[f"feature_{i}" for i in range(5)])
+    table.assign(clip=manifest["clip"]).to_parquet(paths.symbolic)
+    labels = [
+        {"clip": clip, "task": task, "dimension": name, "value": float(value)}
+        for task, names in (("rating", ("timing", "pedal")), ("expertise", ("tier",)))
+        for column, name in enumerate(names)
+        for clip, value in zip(manifest["clip"], 0.5 + 0.1 * x[:, column], strict=True)
+    ]
+    return {
+        "paths": paths, "manifest": manifest, "labels": pd.DataFrame(labels),
+        "folds": make_folds(manifest, FOLDS), "cache": ItemCache(tmp_path / "items"),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Models that were really trained, in order."""
+    done: list[str] = []
+    train: Callable[..., Any] = predict.nested_cross_validation
+
+    def counted(study: Any, folds: Any, models: list[str], name: str) -> Any:
+        done.extend(models)
+        return train(study, folds, models, name)
+
+    monkeypatch.setattr(predict, "nested_cross_validation", counted)
+    return done
+
+
+def test_the_second_time_nothing_is_trained(corpus: dict[str, Any], trained: list[str]) -> None:
+    params = make_params(["ridge", "extra_trees", "ensemble"])
+    first = predict_features("symbolic", params, **corpus)
+    assert trained == ["ridge", "extra_trees"]
+    items = sorted(corpus["cache"].root.rglob("*.safetensors"))
+    assert len(items) == 2
+    again = predict_features("symbolic", params, **corpus)
+    assert trained == ["ridge", "extra_trees"]
+    pd.testing.assert_frame_equal(again, first)
+
+
+def test_the_predictions_of_the_cache_are_those_of_training(corpus: dict[str, Any]) -> None:
+    """What comes back is what a fresh cache would have given, for every column and type."""
+    params = make_params(["ridge", "extra_trees", "ensemble"])
+    predict_features("symbolic", params, **corpus)
+    cached = predict_features("symbolic", params, **corpus)
+    empty = corpus | {"cache": ItemCache(corpus["cache"].root / "elsewhere")}
+    pd.testing.assert_frame_equal(cached, predict_features("symbolic", params, **empty))
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"extra_trees": {"n_estimators": 6}}, ["extra_trees"]),
+        ({"ridge": {"lambdas": [1.0, 10.0], "inner_folds": 2}}, ["ridge"]),
+        ({"mlp": PROBE["mlp"] | {"seed": 1}}, ["mlp"]),
+        ({"boosting": {"n_estimators": 6}}, ["boosting"]),
+        ({"ensemble": ["ridge"]}, []),
+    ],
+)
+def test_a_changed_parameter_trains_its_model_alone(
+    corpus: dict[str, Any], trained: list[str], change: dict[str, Any], again: list[str]
+) -> None:
+    models = ["ridge", "mlp", "extra_trees", "boosting", "ensemble"]
+    before = predict_features("symbolic", make_params(models), **corpus)
+    trained.clear()
+    after = predict_features("symbolic", make_params(models, **change), **corpus)
+    assert trained == again
+    for name in set(models[:-1]) - set(again):
+        pd.testing.assert_frame_equal(before[before["model"] == name], after[after["model"] == name])
+
+
+@pytest.mark.parametrize("part", ["labels", "folds", "groups", "features"])
+def test_other_data_train_again(corpus: dict[str, Any], trained: list[str], part: str) -> None:
+    params = make_params(["ridge"])
+    predict_features("symbolic", params, **corpus)
+    if part == "labels":
+        corpus["labels"] = corpus["labels"].assign(value=corpus["labels"]["value"] + 0.1)
+    elif part == "folds":
+        corpus["folds"] = make_folds(corpus["manifest"], FOLDS.model_copy(update={"n_folds": 3}))
+    elif part == "groups":
+        corpus["manifest"] = corpus["manifest"].assign(content_group=corpus["manifest"]["movement"])
+    else:
+        table = pd.read_parquet(corpus["paths"].symbolic)
+        table.assign(feature_0=-table["feature_0"]).to_parquet(corpus["paths"].symbolic)
+    predict_features("symbolic", params, **corpus)
+    assert trained == ["ridge", "ridge"]
+
+
+def test_a_damaged_item_is_trained_again(corpus: dict[str, Any], trained: list[str]) -> None:
+    params = make_params(["ridge"])
+    first = predict_features("symbolic", params, **corpus)
+    [item] = (corpus["cache"].root / STEP).rglob("*.safetensors")
+    item.write_bytes(item.read_bytes()[:-1])
+    pd.testing.assert_frame_equal(predict_features("symbolic", params, **corpus), first)
+    assert trained == ["ridge", "ridge"]
+
+
+def test_the_ensemble_is_the_mean_of_its_members(corpus: dict[str, Any]) -> None:
+    params = make_params(["boosting", "extra_trees", "ridge", "ensemble"])
+    table = predict_features("symbolic", params, **corpus)
+    wide = table.pivot(index=KEY, columns="model", values="prediction")
+    mean = wide[["ridge", "extra_trees"]].mean(axis=1)
+    np.testing.assert_allclose(wide["ensemble"], mean, atol=1e-6)
+    assert table["prediction"].dtype == np.float32
+    assert set(table["features"]) == {"toy"}
+
+
+def test_the_task_chooses_the_labels(corpus: dict[str, Any], trained: list[str]) -> None:
+    rating = predict_features("symbolic", make_params(["ridge"]), **corpus)
+    expertise = predict_features("symbolic", make_params(["ridge"], task="expertise"), **corpus)
+    assert trained == ["ridge", "ridge"]
+    assert set(rating["dimension"]) == {"timing", "pedal"}
+    assert (set(expertise["task"]), set(expertise["dimension"])) == ({"expertise"}, {"tier"})
+
+
+def test_a_corpus_without_labels_of_the_task_is_refused(corpus: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"no labels of task 'pleasure' .*expertise, rating"):
+        predict_features("symbolic", make_params(["ridge"], task="pleasure"), **corpus)
+    corpus["labels"] = corpus["labels"].iloc[:0]
+    with pytest.raises(ConfigError, match=r"no labels of task 'rating' .*add labels"):
+        predict_features("symbolic", make_params(["ridge"]), **corpus)
+
+
+def test_features_without_a_view_are_refused(corpus: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"no view of 'muq' .*symbolic.*\n.*add views\.muq"):
+        predict_features("muq", make_params(["ridge"]), **corpus)
+
+
+def test_the_ensemble_needs_its_members(corpus: dict[str, Any], trained: list[str]) -> None:
+    with pytest.raises(ConfigError, match="extra_trees"):
+        predict_features("symbolic", make_params(["ridge", "ensemble"]), **corpus)
+    assert trained == []
