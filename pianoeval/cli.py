@@ -1,4 +1,4 @@
-"""Command line beside ``dvc repro``: ``pianoeval doctor | plan | fetch | corpus``."""
+"""Command line beside ``dvc repro``: ``pianoeval doctor | plan | fetch | table | corpus``."""
 
 from __future__ import annotations
 
@@ -109,6 +109,22 @@ def fetch(
         names = list(dict.fromkeys(fonts + weights))
     for name in names:
         typer.echo(f"{name}: {fetch_asset(name)}")
+
+
+@app.command()
+def table(
+    corpus: Annotated[str, typer.Argument(help="A corpus with reports/<corpus>/results.csv.")],
+    metric: Annotated[str, typer.Option(help="r2_pooled, pairwise_005, spearman …")] = "r2_pooled",
+    subset: Annotated[str, typer.Option(help="all or human.")] = "all",
+    model: Annotated[list[str] | None, typer.Option(help="Show only these models.")] = None,
+) -> None:
+    """Print results as a Markdown table: models by schemes, with baselines and ceiling."""
+    from pianoeval.paths import CorpusPaths
+    from pianoeval.report import load_corpus_report
+    from pianoeval.report.markdown import markdown_table
+
+    results = load_corpus_report(CorpusPaths(corpus), [], results_only=True).results
+    typer.echo(markdown_table(results, metric, subset, model or ()))
 
 
 @corpus_app.command("get")

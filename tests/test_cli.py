@@ -49,9 +49,7 @@ def bare(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Command:
     """``pianoeval …`` through its entry point."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
     def __call__(self, *arguments: str) -> Outcome:

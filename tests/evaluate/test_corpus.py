@@ -123,9 +123,7 @@ def test_the_same_tables_give_the_same_bytes(paths: CorpusPaths, params: Params)
 
 
 @pytest.mark.parametrize("by", [0.0, 0.05])
-def test_the_receipt_follows_the_predictions(
-    paths: CorpusPaths, params: Params, by: float
-) -> None:
+def test_the_receipt_follows_the_predictions(paths: CorpusPaths, params: Params, by: float) -> None:
     """The report reads the predictions themselves: rows in another order are another file."""
     evaluate_workspace(paths, params)
     before = receipt(paths)

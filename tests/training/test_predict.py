@@ -122,7 +122,9 @@ def test_a_changed_parameter_trains_its_model_alone(
     after = predict_features("symbolic", make_params(models, **change), **corpus)
     assert trained == again
     for name in set(models[:-1]) - set(again):
-        pd.testing.assert_frame_equal(before[before["model"] == name], after[after["model"] == name])
+        pd.testing.assert_frame_equal(
+            before[before["model"] == name], after[after["model"] == name]
+        )
 
 
 @pytest.mark.parametrize("part", ["labels", "folds", "groups", "features"])
