@@ -64,14 +64,19 @@ ASSETS: dict[str, Asset] = {
 }  # fmt: skip
 
 
-def _location(name: str) -> Path:
+def pinned(name: str) -> Asset:
+    """What ``name`` stands for; raises MissingAssetError that lists the known names."""
     if name not in ASSETS:
         raise MissingAssetError(
             f"unknown asset '{name}'",
             allowed=", ".join(sorted(ASSETS)),
             next_step="pianoeval doctor",
         )
-    asset = ASSETS[name]
+    return ASSETS[name]
+
+
+def _location(name: str) -> Path:
+    asset = pinned(name)
     return cache_root() / "assets" / asset.sha256[:16] / Path(asset.member).name
 
 
@@ -125,8 +130,11 @@ def fetch_asset(name: str) -> Path:
 
 def _download(asset: Asset, folder: Path) -> Path:
     wanted = f"{asset.package}=={asset.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-               "--disable-pip-version-check", "--dest", str(folder), wanted]  # fmt: skip
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        "--no-deps", "--only-binary=:all:",  # a source distribution would run its build script
+        "--dest", str(folder), wanted,
+    ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = sorted(folder.iterdir())
     if done.returncode or not found:

@@ -159,13 +159,13 @@ def _run(
         try:
             futures: dict[Any, ItemJob] = {
                 pool.schedule(
-                    _compute, args=[function, step, job, cache.root], timeout=run.job_timeout_s
+                    _compute, args=[function, step, job, cache.root], timeout=_limit_s(job, run)
                 ): job
                 for job in todo
             }
             for future in as_completed(futures):
                 job = futures[future]
-                reason = _reason(future, run)
+                reason = _reason(future, job, run)
                 if reason is None:
                     report.computed += 1
                     report.audio_s += job.audio_s
@@ -184,14 +184,19 @@ def _run(
     return failed
 
 
-def _reason(future: Any, run: RunParams) -> str | None:
+def _limit_s(job: ItemJob, run: RunParams) -> float:
+    """A long recording may take as much longer as it is long."""
+    return run.job_timeout_s + job.audio_s
+
+
+def _reason(future: Any, job: ItemJob, run: RunParams) -> str | None:
     """Why a job failed through the fault of its clip, or None; other errors are raised."""
     try:
         future.result()
     except BadInputError as error:
         return str(error)
     except JobTimeout:
-        return f"no result after {run.job_timeout_s:g} s (run.job_timeout_s)"
+        return f"no result after {_limit_s(job, run):g} s (run.job_timeout_s and its own length)"
     except ProcessExpired as error:
         return f"the worker died (exit code {error.exitcode})"
     return None

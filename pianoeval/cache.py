@@ -1,9 +1,12 @@
 """Item cache: one file a computed item, named by what it was computed from.
 
 The key is the SHA-256 of the input bytes' hashes, the configuration that changes the numbers,
-and the version of the step's code; so a hit is right by construction, in any workspace, on any
-machine that shares the folder. Files are safetensors (no pickle), written to a temporary name,
-flushed and renamed: an item is whole or absent, whenever the process is killed.
+and the version of the step's code; so a hit is what this code would compute, in any workspace, on
+any machine that shares the folder. Library versions are part of the key for audio and contours
+only: who shares a cache should share constraints.txt.
+
+Files are safetensors (no pickle), written to a temporary name, flushed and renamed: an item is
+whole or absent, whenever the process is killed.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class RunParams(Block):
     """How work is executed; never part of an item's key, because it changes no number."""
 
     workers: int = Field(0, ge=0, description="processes; 0 = one a core")
-    job_timeout_s: float = Field(600.0, gt=0)
+    job_timeout_s: float = Field(600.0, gt=0, description="beyond the clip's own length")
     max_failed_fraction: float = Field(0.0, ge=0, le=1)
 
 
@@ -85,6 +85,9 @@ class RenderParams(Block):
     tail_decay_db: float = Field(60.0, gt=0, description="the tail also ends when this far down")
     half_pedal_low: int = Field(25, ge=0, le=127, description="CC64 at which dampers rest fully")
     half_pedal_high: int = Field(85, ge=0, le=127, description="CC64 at which dampers are clear")
+    recording_gain_db: float = Field(
+        -6.0, le=0, description="of recordings: decoding and resampling overshoot full scale"
+    )
 
 
 class ContourParams(Block):

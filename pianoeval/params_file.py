@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from pydantic import ValidationError
 from pianoeval.errors import ConfigError
 from pianoeval.params import Block, Params
 from pianoeval.paths import workspace_root
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become folders and stage names
+_RESERVED = frozenset({"none", "lookup", "ceiling"})  # what the results call their baselines
 
 
 def load_params(path: Path | None = None) -> Params:
@@ -62,16 +66,29 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def _check_names(params: Params, path: Path) -> None:
-    """Every name on an axis, and in a view, must have its block; view names must be unique."""
+    """Every name on an axis, and in a view, must have its block; names must be usable."""
     for where, chosen, known in _named(params):
         for name in chosen:
             if name not in known:
-                raise ConfigError(
-                    f"{where} names '{name}', which is not among the known",
-                    where=path,
-                    allowed=", ".join(sorted(known)) or "each name once",
-                    next_step=f"edit {path}",
-                )
+                allowed = ", ".join(sorted(known))
+                raise _bad_name(f"{where} names '{name}', which is not among the known",
+                                path, allowed)  # fmt: skip
+    axes = params.axes
+    for axis in type(axes).model_fields:
+        names = getattr(axes, axis)
+        if len(set(names)) < len(names):
+            raise _bad_name(f"axes.{axis} names one twice", path, "each name once")
+    views = [name for group in params.views.values() for name in group]
+    for name in views:
+        if views.count(name) > 1 or name in _RESERVED:
+            raise _bad_name(f"view '{name}' cannot have this name", path, "one no other row has")
+    for name in [*params.corpora, *params.instruments, *params.encoders, *views]:
+        if not _NAME.fullmatch(name) or name == "evaluated":
+            raise _bad_name(f"'{name}' cannot be a name", path, "letters, digits, '_' and '-'")
+
+
+def _bad_name(what: str, path: Path, allowed: str) -> ConfigError:
+    return ConfigError(what, where=path, allowed=allowed, next_step=f"edit {path}")
 
 
 def _named(params: Params) -> list[tuple[str, list[str], list[str]]]:
@@ -85,10 +102,7 @@ def _named(params: Params) -> list[tuple[str, list[str], list[str]]]:
         ("axes.features", axes.features, ["symbolic", *axes.encoder]),
         ("contours.instrument", [params.contours.instrument], axes.instrument),
     ]
-    names: list[str] = []
     for features in axes.features:
         for name, view in params.views.get(features, {}).items():
             rows.append((f"views.{features}.{name}.instruments", view.instruments, axes.instrument))
-            names.append(name)
-    rows.append(("views", sorted({name for name in names if names.count(name) > 1}), []))
     return rows

@@ -64,7 +64,7 @@ class _Planner:
         instrument = self.params.contours.instrument
         stage = f"contours@{self.corpus}"
         path = self.paths.audio(instrument)
-        if not path.is_dir():
+        if not self._rendered(instrument):
             return self._guess(stage, "contour")
         return self._row(stage, "contour", contour_jobs(RaggedStore(path), self.params))
 
@@ -72,9 +72,19 @@ class _Planner:
         stage = f"embed@{self.corpus}-{encoder}-{instrument}"
         step = f"embedding-{self.params.encoders[encoder].kind}"
         path = self.paths.audio(instrument)
-        if not path.is_dir():
+        if not self._rendered(instrument):
             return self._guess(stage, step)
         return self._row(stage, step, embed_jobs(path, encoder, self.params))
+
+    def _rendered(self, instrument: str) -> bool:
+        """Whether the audio on disk is what render would give; else what follows is not known."""
+        path = self.paths.audio(instrument)
+        if not path.is_dir() or not self.paths.manifest.is_file():
+            return False
+        manifest = read_manifest(self.paths.manifest)
+        jobs = render_jobs(manifest, self.paths.root, instrument, self.params)
+        store = RaggedStore(path)
+        return {job.key for job in jobs} == {store.item_key(clip) for clip in store.clips}
 
     def _row(self, stage: str, step: str, jobs: list[ItemJob]) -> PlanRow:
         missing = {job.key: job for job in jobs if not self.cache.has(step, job.key)}
@@ -82,9 +92,14 @@ class _Planner:
         return PlanRow(stage, len(jobs), len(missing), audio_s, self._seconds(step, audio_s))
 
     def _guess(self, stage: str, step: str) -> PlanRow:
-        """Before the stages above have run, the size follows from the parameters."""
-        clips, audio_s = expected_size(self.params.corpora[self.corpus])
-        note = "estimated from params.yaml" if clips else "size unknown until ingest has run"
+        """Before the stages above have run, all is to be computed; its size is estimated."""
+        if self.paths.manifest.is_file():
+            manifest = read_manifest(self.paths.manifest)
+            clips, audio_s = len(manifest), float((manifest["end_s"] - manifest["start_s"]).sum())
+            note = "after render; what is cached already is not known yet"
+        else:
+            clips, audio_s = expected_size(self.params.corpora[self.corpus])
+            note = "estimated from params.yaml" if clips else "size unknown until ingest has run"
         return PlanRow(stage, clips, clips, audio_s, self._seconds(step, audio_s), note)
 
     def _seconds(self, step: str, audio_s: float) -> float:

@@ -26,6 +26,7 @@ from pianoeval.cache import Item
 from pianoeval.errors import CorruptDataError, PianoevalError
 
 LEVEL_NAMES = ("rms_dbfs", "lufs", "peak_dbfs")
+_TABLES = ("start", "length", "digest", "level", "pooled_mean")
 _CHUNK_BYTES = 512 << 10  # 256 frames of 1024 float16 values
 _SHARD_BYTES = 64 << 20
 
@@ -159,15 +160,23 @@ def _write(
     if means:
         small["pooled_mean"] = np.stack(means)
     for name, values in small.items():
-        group.create_array(name, data=values, compressors=None)
+        fill = np.nan if values.dtype.kind == "f" else 0
+        group.create_array(name, data=values, compressors=None, fill_value=fill)
     group.attrs.put(
         {
             **dict(sorted(attrs.items())),
             "clips": [row[0] for row in rows],
             "keys": [row[1] for row in rows],
             "quarantined": dict(sorted(quarantined.items())),
+            "tables_digest": _tables_digest(small),
         }
     )
+
+
+def _tables_digest(tables: Mapping[str, Array]) -> str:
+    """SHA-256 of everything but the frames: a lost chunk of it would be read as fill values."""
+    parts = [name.encode() + frames_digest(tables[name]) for name in sorted(tables)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _create(group: zarr.Group, frames: Array) -> _ShardWriter:
@@ -197,19 +206,24 @@ class RaggedStore:
         try:
             group = zarr.open_group(self.path, mode="r", zarr_format=3)
             self._frames: Any = group["frames"]
-            self._start = np.asarray(group["start"])
-            self._length = np.asarray(group["length"])
-            self._digest = np.asarray(group["digest"])
-            self.level: NDArray[np.float32] = np.asarray(group["level"])
+            tables = {name: np.asarray(group[name]) for name in _TABLES if name in group}
+            self._start, self._length = tables["start"], tables["length"]
+            self._digest = tables["digest"]
+            self.level: NDArray[np.float32] = tables["level"]
         except (FileNotFoundError, KeyError, ValueError) as error:
             raise PianoevalError(
                 f"not a store ({error})", where=self.path, next_step="dvc repro"
             ) from error
-        self._group = group
+        self._pooled_mean = tables.get("pooled_mean")
         self.attrs: dict[str, Any] = dict(group.attrs)
         self.clips: list[str] = list(self.attrs.pop("clips"))
         self._keys: list[str] = list(self.attrs.pop("keys"))
         self.quarantined: dict[str, str] = dict(self.attrs.pop("quarantined"))
+        if self.attrs.pop("tables_digest") != _tables_digest(tables):
+            raise CorruptDataError(
+                "its tables differ from what was written", where=self.path,
+                next_step=f"rm -r '{self.path}' && dvc repro   (cached items are used again)",
+            )  # fmt: skip
         self._index = {clip: row for row, clip in enumerate(self.clips)}
 
     def __len__(self) -> int:
@@ -234,8 +248,10 @@ class RaggedStore:
 
     @property
     def pooled_mean(self) -> NDArray[np.float32]:
-        """Mean over frames, float32 [N, layers, dim]."""
-        return np.asarray(self._group["pooled_mean"])
+        """Mean over frames, float32 [N, layers, dim]; not there for audio."""
+        if self._pooled_mean is None:
+            raise PianoevalError("a store of integers has no pooled mean", where=self.path)
+        return self._pooled_mean
 
     def frames(self, clip: str) -> Array:
         """All frames of a clip, [F, layers, dim], verified."""

@@ -1,7 +1,7 @@
-"""folds@corpus: which fold tests each clip, for every scheme."""
+"""folds@corpus: which fold tests each clip, for every scheme; a leak stops here."""
 
 from pianoeval.corpora.manifest import read_manifest
-from pianoeval.evaluate.splits import make_folds
+from pianoeval.evaluate.leaks import make_audited_folds
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
@@ -9,7 +9,7 @@ from stages import run
 
 def main(corpus: str) -> None:
     paths = CorpusPaths(corpus)
-    folds = make_folds(read_manifest(paths.manifest), load_params().folds)
+    folds = make_audited_folds(read_manifest(paths.manifest), load_params().folds)
     folds.to_parquet(paths.folds, index=False)
 
 

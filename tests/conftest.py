@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from pianoeval.assets import ASSETS, asset_path
+from pianoeval.corpora import percepiano
 from pianoeval.errors import MissingAssetError
 from pianoeval.midi.io import Performance
+from pianoeval.params import CorpusParams, MidiLimits
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -29,6 +31,15 @@ def percepiano_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("PercePiano is not here: set PIANOEVAL_TEST_PERCEPIANO to a checkout of it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def percepiano_source(percepiano_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PercePiano as ingested, for all areas to read; none of its clips is quarantined."""
+    out = tmp_path_factory.mktemp("percepiano") / "source"
+    params = CorpusParams(loader="percepiano")
+    assert percepiano.ingest(params, "percepiano", percepiano_dir, out, MidiLimits()) == {}
+    return out
 
 
 @pytest.fixture

@@ -66,3 +66,36 @@ def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
     path.write_text("axes: !!python/object/apply:os.getcwd []", encoding="utf-8")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_params(path)
+
+
+@pytest.mark.parametrize("name", ["lookup", "none", "ceiling", "mel"])
+def test_a_view_cannot_take_the_name_of_another_row(data: dict[str, Any], name: str) -> None:
+    data["views"]["symbolic"][name] = {"models": ["ridge"]}
+    with pytest.raises(ConfigError, match=f"view '{name}'"):
+        parse_params(data)
+
+
+def test_an_axis_names_each_once(data: dict[str, Any]) -> None:
+    data["axes"]["instrument"] = ["grand", "grand"]
+    with pytest.raises(ConfigError, match=r"axes\.instrument names one twice"):
+        parse_params(data)
+
+
+@pytest.mark.parametrize("name", ["../../x", "evaluated", "a b", ""])
+def test_names_become_folders(data: dict[str, Any], name: str) -> None:
+    data["corpora"][name] = {"loader": "folder"}
+    with pytest.raises(ConfigError, match="cannot be a name"):
+        parse_params(data)
+
+
+def test_every_parameter_stands_in_the_file(data: dict[str, Any]) -> None:
+    """A default in code would change numbers that DVC does not know of."""
+    full = parse_params(data).model_dump(mode="json", exclude_unset=False)
+    for block in ("run", "midi", "render", "contours", "pool", "folds", "probe", "evaluate"):
+        assert set(_leaves(full[block])) == set(_leaves(data[block])), block
+
+
+def _leaves(value: Any, prefix: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [prefix]
+    return [leaf for key, item in value.items() for leaf in _leaves(item, f"{prefix}.{key}")]

@@ -65,7 +65,7 @@ def test_items_come_back_and_none_crosses_a_shard(
     assert store.attrs == {"encoder": "x"}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(lengths=st.lists(st.integers(1, 70), min_size=1, max_size=8))
 def test_bytes_depend_on_the_items_alone(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int]

@@ -9,7 +9,7 @@ from typing import Any
 
 import soxr
 
-from pianoeval.assets import ASSETS, asset_path
+from pianoeval.assets import asset_path, pinned
 from pianoeval.audio.synth import SampleBank
 from pianoeval.errors import ConfigError
 from pianoeval.params import InstrumentParams, Params
@@ -37,7 +37,7 @@ def render_identity(instrument: InstrumentParams) -> dict[str, Any]:
     """Everything about instrument and backend that changes the samples, for keys and attributes."""
     return {
         "instrument": instrument.model_dump(mode="json"),
-        "font_sha256": ASSETS[instrument.font].sha256,
+        "font_sha256": pinned(instrument.font).sha256,
         "backend": {BACKEND: version("tinysoundfont"), "soxr": soxr.__libsoxr_version__},
     }
 

@@ -142,6 +142,7 @@ def render_item(job: RenderJob) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
         audio = read_audio(
             job.path, rate_hz, start_s=job.start_s, end_s=job.end_s, max_duration_s=limit_s
         )
+        audio = audio * np.float32(10 ** (job.render.recording_gain_db / 20))
         start_s = job.start_s
     else:
         performance = read_midi(job.path, job.limits)
@@ -165,8 +166,13 @@ def render_jobs(
         A file of the manifest is missing, or a MIDI clip starts inside its file.
     """
     instrument = instrument_params(params, instrument_name)
-    played = {"render": params.render.model_dump(mode="json"), **render_identity(instrument)}
-    decoded = {"sample_rate_hz": params.render.sample_rate_hz, "backend": decoder_identity()}
+    rules = params.render.model_dump(mode="json", exclude={"recording_gain_db"})
+    played = {"render": rules, **render_identity(instrument)}
+    decoded = {
+        "sample_rate_hz": params.render.sample_rate_hz,
+        "gain_db": params.render.recording_gain_db,
+        "backend": decoder_identity(),
+    }
     jobs = []
     for row in manifest.to_dict("records"):
         is_recording = isinstance(row["audio_path"], str)

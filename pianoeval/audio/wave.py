@@ -137,7 +137,7 @@ def check_peak(samples: F4) -> None:
     if peak > 1.0:
         raise BadInputError(
             f"clips by {20 * np.log10(peak):.2f} dB", allowed="0 dBFS",
-            next_step="lower gain_db of the instrument in params.yaml (or re-export the recording)",
+            next_step="in params.yaml lower gain_db of the instrument, or recording_gain_db",
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ named after its path: ``exam/anna 1.wav`` is the clip ``exam--anna 1``.
 ``labels.csv`` (optional, at the top of the directory) has a column ``file`` (path) or ``clip``
 and is either *wide*, every further column a dimension, or *long*, with columns ``dimension`` and
 ``value`` and, where known, ``task, n_raters, sd, low_pole, high_pole, higher_is_better``. With a
-column ``rater`` the rows are single ratings: labels are their means. An empty cell is no label.
+column ``rater`` the rows are single ratings: labels are their means. A recording has labels of all
+dimensions of a task or of none; a single rater may leave cells empty.
 
 Metadata are columns of ``metadata.csv`` or of ``labels.csv``: ``composer, composition, movement
 (or piece), segment, player, take, instrument, source, score``; ``score`` is the path of a MIDI

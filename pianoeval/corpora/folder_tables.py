@@ -62,7 +62,8 @@ def read_labels_csv(
     Raises
     ------
     BadInputError
-        Labels for recordings that are not there, two labels for one thing, or no number.
+        Labels for recordings that are not there, two labels for one thing, no number, or a
+        recording that lacks some dimensions of a task and has others.
     """
     path = folder / LABELS_CSV
     if not path.is_file():
@@ -77,6 +78,7 @@ def read_labels_csv(
             where=path, allowed=f"one row for each {', '.join(keys)}",
             next_step=f"remove the copies from {path.name}",
         )  # fmt: skip
+    _check_complete(long, path)
     if "rater" not in long.columns:
         return long.reindex(columns=list(LABEL_COLUMNS)), None
     by_label = long.groupby(["clip", "task", "dimension"], sort=False)
@@ -86,6 +88,24 @@ def read_labels_csv(
     labels["n_raters"] = by_label["value"].count().to_numpy()
     ratings = long[["clip", "rater", "dimension", "value"]].reset_index(drop=True)
     return labels.reindex(columns=list(LABEL_COLUMNS)), ratings
+
+
+def _check_complete(long: pd.DataFrame, path: Path) -> None:
+    """Whoever has a label of a task has all: models predict every dimension of a clip at once."""
+    lacking: dict[str, list[str]] = {}
+    for _, rows in long.groupby("task", sort=False):
+        given = pd.crosstab(rows["clip"], rows["dimension"]) > 0
+        for clip, has in given[~given.all(axis=1)].iterrows():
+            lacking.setdefault(str(clip), []).extend(str(name) for name in has.index[~has])
+    if lacking:
+        shown = [f"'{clip}' ({', '.join(names)})" for clip, names in lacking.items()]
+        raise BadInputError(
+            f"{len(lacking)} recordings lack labels of some dimensions and have others: "
+            + ", ".join(shown[:5]) + (", …" if len(shown) > 5 else ""),
+            where=path, allowed="all dimensions of a recording, or none",
+            next_step=f"in {path.name}, fill the cells, or drop the rows or the dimensions; then: "
+            f"pianoeval corpus get {path.parent.parent.name} --from DIR",
+        )  # fmt: skip
 
 
 def _read(path: Path) -> pd.DataFrame:

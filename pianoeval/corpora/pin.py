@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pianoeval.cache import write_atomic
 from pianoeval.corpora.receipt import Receipt, read_receipt
 from pianoeval.params import CorpusParams
 from pianoeval.paths import cache_root
@@ -30,5 +32,6 @@ def pin_digest(params_path: Path, name: str, digest: str) -> None:
     if data["corpora"][name].get("digest") == digest:
         return
     data["corpora"][name]["digest"] = digest
-    with params_path.open("w", encoding="utf-8") as stream:
-        editor.dump(data, stream)
+    text = io.StringIO()
+    editor.dump(data, text)
+    write_atomic(params_path, text.getvalue().encode())

@@ -179,9 +179,15 @@ def reliability(ratings: pd.DataFrame, segments: pd.Series, seed: int = 42) -> p
 
 
 def unreliable_dimensions(table: pd.DataFrame, threshold: float) -> list[str]:
-    """Dimensions on which raters do not agree about performances of one segment."""
-    low = table["within_reliability"].fillna(0.0) < threshold
-    return [str(name) for name in table.index[low.to_numpy()]]
+    """Dimensions on which raters are known not to agree about performances of one segment."""
+    found = table["within_reliability"].to_numpy(np.float64)
+    return [str(name) for name in table.index[np.isfinite(found) & (found < threshold)]]
+
+
+def dimensions_of_unknown_reliability(table: pd.DataFrame) -> list[str]:
+    """Dimensions without a within-segment reliability: one rater a clip, or one clip a segment."""
+    known = np.isfinite(table["within_reliability"].to_numpy(np.float64))
+    return [str(name) for name in table.index[~known]]
 
 
 def pairwise_ceiling(
@@ -196,12 +202,14 @@ def pairwise_ceiling(
     error : float64, shape (pairs,)
         Error variance of that difference, σ²_e/k₁ + σ²_e/k₂.
     within_variance : float
-        Variance of true values within a segment; 0 gives ½ everywhere.
+        Variance of true values within a segment; 0 gives ½ everywhere, NaN (unknown) gives NaN.
 
     Returns
     -------
     float64, shape (pairs,)
     """
+    if not np.isfinite(within_variance):
+        return np.full(len(difference), np.nan)
     if not within_variance > 0:
         return np.full(len(difference), 0.5)
     shrink = 2.0 * within_variance / (2.0 * within_variance + error)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
 from pianoeval.errors import MissingAssetError
+from pianoeval.evaluate.quarantined import quarantined_clips
 from pianoeval.evaluate.results import evaluate_corpus
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
@@ -43,14 +44,17 @@ def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.Da
 def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     """Write ``results.csv`` and ``summary.json`` of one corpus, and the receipt of both.
 
-    Raises what :func:`~pianoeval.evaluate.results.evaluate_corpus` raises.
+    Raises what :func:`~pianoeval.evaluate.results.evaluate_corpus` and
+    :func:`~pianoeval.evaluate.quarantined.quarantined_clips` raise.
     """
     ratings = read_table(paths.ratings) if paths.ratings.is_file() else None
     predictions = read_predictions(paths, params.axes.features)
+    quarantined = quarantined_clips(paths, params)
     results, summary = evaluate_corpus(
         read_manifest(paths.manifest), read_labels(paths.labels), read_table(paths.folds),
         predictions, ratings, params, git_commit(),
     )  # fmt: skip
+    summary["quarantined"] = quarantined
     paths.results.mkdir(parents=True, exist_ok=True)
     table, text = paths.results / "results.csv", paths.results / "summary.json"
     results.to_csv(table, index=False, float_format="%.6g", lineterminator="\n")

@@ -13,7 +13,8 @@ import pandas as pd
 
 from pianoeval.errors import CorruptDataError, PianoevalError
 from pianoeval.evaluate.groups import GROUP_COLUMNS, CannotCutError, group_labels
-from pianoeval.evaluate.splits import SCHEMES, train_test
+from pianoeval.evaluate.splits import SCHEMES, make_folds, train_test
+from pianoeval.params import FoldParams
 
 AUDITED = ("family", "sha256", *GROUP_COLUMNS)
 LEAK_COLUMNS = ["scheme", "column", "declared", "overlap", "worst_fold", "example"]
@@ -72,7 +73,7 @@ def audit(folds: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     LeakError
-        Naming scheme, column and a group that stands on both sides.
+        Naming scheme, column, a group that stands on both sides, and two clips of it.
     CorruptDataError
         If the folds name clips that the manifest lacks, or test a clip twice.
     """
@@ -93,16 +94,42 @@ def audit(folds: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     matrix = overlap_matrix(folds, manifest)
     leaks = matrix[(matrix["overlap"] > 0) & ~matrix["declared"]]
     if len(leaks):
-        first = leaks.iloc[0]
-        scheme = str(first["scheme"])
-        raise LeakError(
-            f"under scheme '{scheme}', {first['column']} '{first['example']}' is in training and "
-            f"test ({float(first['overlap']):.1%} of the test clips)",
-            where="folds",
-            allowed=", ".join(sorted(SCHEMES[scheme].declared)) or "no overlap",
-            next_step="mend the group columns of the manifest, then dvc repro",
-        )
+        raise _leak_error(leaks.iloc[0], folds, manifest)
     return matrix
+
+
+def _leak_error(leak: pd.Series, folds: pd.DataFrame, manifest: pd.DataFrame) -> LeakError:
+    """What is shared, by which two clips, and which columns of the corpus to correct."""
+    scheme, column, group = str(leak["scheme"]), str(leak["column"]), str(leak["example"])
+    labels = _labels(manifest)[column].astype(str)
+    part = folds[folds["scheme"] == scheme]
+    members = part[part["clip"].map(labels) == group].sort_values(["fold", "clip"])
+    kept = " and ".join(SCHEMES[scheme].columns)
+    where = f"{kept} (or piece)" if "movement" in SCHEMES[scheme].columns else kept
+    sides = members.drop_duplicates("fold")["clip"].tolist()[:2]
+    return LeakError(
+        f"under scheme '{scheme}', {column} '{group}' is in training and test "
+        f"({float(leak['overlap']):.1%} of the test clips), with clips {' and '.join(sides)}",
+        where="folds",
+        allowed=", ".join(sorted(SCHEMES[scheme].declared)) or "no overlap",
+        next_step=f"give clips of one {column} the same {kept}: correct the column {where} of the "
+        f"corpus, or take '{scheme}' out of folds.schemes; then dvc repro",
+    )
+
+
+def make_audited_folds(manifest: pd.DataFrame, params: FoldParams) -> pd.DataFrame:
+    """Folds of every scheme that the corpus allows, none of which leaks.
+
+    The audit runs here so that a leak stops the pipeline before anything is trained on it.
+
+    Raises
+    ------
+    LeakError, CorruptDataError
+        As :func:`audit`.
+    """
+    folds = make_folds(manifest, params)
+    audit(folds, manifest)
+    return folds
 
 
 def as_mapping(matrix: pd.DataFrame) -> dict[str, dict[str, float]]:

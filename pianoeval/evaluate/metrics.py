@@ -24,11 +24,14 @@ dispersion_ratio    within-segment standard deviation of p over that of y; below
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from pianoeval.errors import ConfigError
 
 Array = NDArray[np.float64]
 Sums = Mapping[str, Array]
@@ -96,8 +99,25 @@ def dispersion_ratio(s: Sums) -> Array:
 
 
 def margin_name(margin: float) -> str:
-    """``0.05`` → ``pairwise_005``; 0 → ``pairwise_0``."""
-    return "pairwise_0" if margin == 0 else f"pairwise_{round(margin * 100):03d}"
+    """``0.05`` → ``pairwise_005``, ``0.125`` → ``pairwise_0125``; 0 → ``pairwise_0``.
+
+    The first digit is the whole part, so no two margins share a name.
+
+    Raises
+    ------
+    ConfigError
+        The margin is negative, 10 or more, or finer than thousandths.
+    """
+    thousandths = round(margin * 1000) if math.isfinite(margin) else -1
+    if not 0 <= thousandths < 10_000 or abs(margin * 1000 - thousandths) > 1e-6:
+        raise ConfigError(
+            f"margin {margin:g}", where="evaluate.margins", allowed="0 to 9.999 in thousandths",
+            next_step="edit 'evaluate' in params.yaml",
+        )  # fmt: skip
+    if thousandths == 0:
+        return "pairwise_0"
+    hundredths, rest = divmod(thousandths, 10)
+    return f"pairwise_{thousandths:04d}" if rest else f"pairwise_{hundredths:03d}"
 
 
 def _pairwise(name: str) -> Callable[[Sums], Array]:

@@ -70,9 +70,10 @@ def evaluate_corpus(
     LeakError
         If training shares with test what a scheme does not declare.
     ConfigError
-        If the corpus has no labels of ``probe.task``.
+        If the corpus has no labels of ``probe.task``, or a margin has no name.
     """
     task = params.probe.task
+    sum_metrics(params.evaluate.margins)  # a margin without a name stops here, not halfway
     _check_task(labels, task)
     matrix = leaks.audit(folds, manifest)
     manifest = manifest.sort_values("clip", ignore_index=True)
@@ -125,9 +126,9 @@ def _measure_reliability(state: Evaluation) -> None:
     for subset, part in (("all", segments), ("human", segments[human])):
         if len(part) and (subset == "all" or len(part) < len(segments)):
             state.reliability[subset] = ceiling.reliability(state.ratings, part, state.params.seed)
-    state.unreliable = ceiling.unreliable_dimensions(
-        state.reliability["all"], state.params.min_within_reliability
-    )
+    table = state.reliability["all"]
+    state.unreliable = ceiling.unreliable_dimensions(table, state.params.min_within_reliability)
+    state.unknown_reliability = ceiling.dimensions_of_unknown_reliability(table)
 
 
 def _evaluate_scheme(

@@ -200,14 +200,6 @@ def train_test(
     return np.sort(rows.loc[keep, "clip"].to_numpy(dtype=object)), test
 
 
-def train_mask(
-    folds: pd.DataFrame, manifest: pd.DataFrame, scheme: str, fold: int
-) -> NDArray[np.bool_]:
-    """Which rows of ``manifest`` train fold ``fold``, shape (clips,)."""
-    train, _ = train_test(folds, manifest, scheme, fold)
-    return manifest["clip"].isin(train).to_numpy(dtype=bool)
-
-
 def inner_column(manifest: pd.DataFrame, scheme: str, clips: Clips) -> str:
     """Column by which training clips are divided again when something is selected.
 

@@ -45,6 +45,7 @@ class Evaluation:
     hashes: Mapping[str, str]
     commit: str
     unreliable: list[str] = field(default_factory=list)
+    unknown_reliability: list[str] = field(default_factory=list)
     reliability: dict[str, pd.DataFrame] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     undefined: set[tuple[str, str, str]] = field(default_factory=set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,6 +34,27 @@ def _entry(key: ModelKey, found: Resampled, confidence: float) -> dict[str, Any]
     }
 
 
+def _difference(paired: Resampled, confidence: float) -> dict[str, Any]:
+    low, high = paired.interval(confidence)
+    values = {"value": paired.value[0], "ci_low": low[0], "ci_high": high[0]}
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _audio_minus_symbolic(
+    found: Mapping[ModelKey, Resampled], models: Sequence[ModelKey], confidence: float
+) -> dict[str, Any] | None:
+    """Paired difference of the best model of either kind; ``models`` stand best first."""
+    audio = next((key for key in models if not key.is_symbolic), None)
+    symbolic = next((key for key in models if key.is_symbolic), None)
+    if audio is None or symbolic is None:
+        return None
+    return {
+        "audio": dict(vars(audio)),
+        "symbolic": dict(vars(symbolic)),
+        **_difference(found[audio].minus(found[symbolic]), confidence),
+    }
+
+
 def headline(
     means: Mapping[ModelKey, Mapping[str, Resampled]],
     ceilings: Mapping[str, float],
@@ -53,7 +74,9 @@ def headline(
     dict
         By metric: ``best``, ``best_by_features`` and ``baseline`` (value and interval),
         ``n_compared`` (models the best was chosen from), ``advantage`` (best − baseline, paired
-        BCa interval), ``ceiling``, ``share_of_way`` (from baseline 0 to ceiling 1).
+        BCa interval), ``ceiling``, ``share_of_way`` (from baseline 0 to ceiling 1),
+        ``audio_minus_symbolic`` (best audio − best symbolic model, paired in the same way; None
+        unless there are both).
     """
     metrics = list(dict.fromkeys(name for found in means.values() for name in found))
     return {metric: _line(means, metric, ceilings.get(metric), confidence) for metric in metrics}
@@ -82,11 +105,11 @@ def _line(
         "ceiling": None if ceiling is None else _number(ceiling),
         "advantage": None,
         "share_of_way": None,
+        "audio_minus_symbolic": _audio_minus_symbolic(found, models, confidence),
     }
     if models and baselines:
         difference = found[models[0]].minus(found[baselines[0]])
-        entry = _entry(models[0], difference, confidence)
-        line["advantage"] = {name: entry[name] for name in ("value", "ci_low", "ci_high")}
+        line["advantage"] = _difference(difference, confidence)
         room = (ceiling or math.nan) - found[baselines[0]].value[0]
         line["share_of_way"] = _number(difference.value[0] / room) if room > 0 else None
     return line
@@ -103,7 +126,7 @@ def summarise(
         ``corpus, task, commit, simulated, size, bootstrap, sizes, headlines`` (scheme → subset →
         metric), ``skipped`` (scheme → reason), ``leaks`` (scheme → column → share of test clips),
         ``declared_overlaps``, ``reliability`` (subset → dimension), ``ranking_excluded``,
-        ``notes`` (sentences).
+        ``reliability_unknown``, ``notes`` (sentences).
     """
     manifest, params = state.manifest, state.params
     columns = ("segment", "content_group", "movement", "composition", "player")
@@ -134,6 +157,7 @@ def summarise(
             for subset, table in state.reliability.items()
         },
         "ranking_excluded": state.unreliable,
+        "reliability_unknown": state.unknown_reliability,
         "notes": notes(state),
     }
 
@@ -157,6 +181,12 @@ def notes(state: Evaluation) -> list[str]:
         out.append(
             f"Raters do not agree within segments on {', '.join(state.unreliable)} (reliability "
             f"below {state.params.min_within_reliability:g}): left out of mean pairwise accuracy."
+        )
+    if state.unknown_reliability:
+        out.append(
+            "How far raters agree within segments is unknown (one rater a clip, or one clip a "
+            f"segment) for {', '.join(state.unknown_reliability)}: kept in mean pairwise accuracy, "
+            "without a ceiling."
         )
     for scheme, count in state.dropped.items():
         out.append(

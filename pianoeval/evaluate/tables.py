@@ -34,6 +34,11 @@ class ModelKey:
     def is_baseline(self) -> bool:
         return self.features in {"none", "lookup"}
 
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether the features are symbolic; all other views read audio."""
+        return self.features.startswith("symbolic")
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:

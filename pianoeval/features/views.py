@@ -48,8 +48,10 @@ class View:
     missing: list[str] = field(default_factory=list)
 
 
-def load_view(name: str, params: Params, paths: CorpusPaths, clips: list[str]) -> View:
-    """The view ``name`` of ``params.views``, for ``clips``.
+def load_view(
+    features: str, name: str, params: Params, paths: CorpusPaths, clips: list[str]
+) -> View:
+    """The view ``name`` of ``params.views[features]``, for ``clips``.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def load_view(name: str, params: Params, paths: CorpusPaths, clips: list[str]) -
     CorruptDataError
         Infinite features, or a damaged store.
     """
-    features, view = _find(name, params)
+    view = _find(features, name, params)
     if features == SYMBOLIC:
         found, description = _symbolic(paths)
     else:
@@ -69,14 +71,14 @@ def load_view(name: str, params: Params, paths: CorpusPaths, clips: list[str]) -
     return _select(name, found, description, clips)
 
 
-def _find(name: str, params: Params) -> tuple[str, ViewParams]:
-    for features, views in params.views.items():
-        if name in views:
-            return features, views[name]
-    known = [view for views in params.views.values() for view in views]
-    raise ConfigError(
-        f"no view '{name}'", where="views", allowed=", ".join(known), next_step="edit params.yaml"
-    )
+def _find(features: str, name: str, params: Params) -> ViewParams:
+    views = params.views.get(features, {})
+    if name not in views:
+        raise ConfigError(
+            f"no view '{name}'", where=f"views.{features}", allowed=", ".join(views) or "none",
+            next_step="edit params.yaml",
+        )  # fmt: skip
+    return views[name]
 
 
 def _symbolic(paths: CorpusPaths) -> tuple[pd.DataFrame, str]:

@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 # A step on fewer features is too short to share among threads: they mostly wait for one another,
 # on a busy machine a hundred times longer than the step takes.
 _FEATURES_WORTH_THREADS = 1024
+_WITHOUT = "remove mlp from views.*.models in params.yaml, or label more clips"
 _BYTES_PER_VALUE = 4 * 5  # weights, gradient, two moments, best weights; float32
 
 
@@ -105,7 +106,11 @@ class _Problem:
 
 def _split(fold: Fold) -> tuple[np.ndarray, np.ndarray]:
     if fold.validation is None or not all(len(part) for part in fold.validation):
-        raise ConfigError(f"fold {fold.name} has no validation group for early stopping")
+        raise ConfigError(
+            f"fold {fold.name} has no validation group for early stopping",
+            allowed="whole groups with 2 clips of unequal labels, beside 2 clips to fit on",
+            next_step=_WITHOUT,
+        )
     return fold.validation
 
 
@@ -223,7 +228,9 @@ def _mean_r2(truth: Tensor, output: Tensor, name: str) -> float:
     spread = (truth - truth.mean(dim=0)).square().sum(dim=0)
     varies = spread > 0
     if not bool(varies.any()):
-        raise ConfigError(f"no dimension varies within the validation group of fold {name}")
+        raise ConfigError(
+            f"no dimension varies within the validation group of fold {name}", next_step=_WITHOUT
+        )
     residual = (truth - output).square().sum(dim=0)
     r2 = float((1 - residual[varies] / spread[varies]).mean())
     if not np.isfinite(r2):

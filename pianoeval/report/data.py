@@ -34,8 +34,8 @@ class CorpusReport:
     results : DataFrame
         Columns `RESULT_COLUMNS`; empty only if every scheme was skipped.
     summary : Mapping
-        ``notes`` (list of str), ``skipped`` ({scheme: reason}), ``simulated`` (bool), and what
-        else `pianoeval.evaluate` wrote.
+        ``notes`` (list of str), ``skipped`` ({scheme: reason}), ``quarantined``
+        ({clip: reason}), ``simulated`` (bool), and what else `pianoeval.evaluate` wrote.
     manifest, labels : DataFrame or None
         None when the report is drawn from the results alone.
     predictions : Mapping[str, DataFrame]
@@ -57,6 +57,11 @@ class CorpusReport:
     def skipped(self) -> dict[str, str]:
         """Schemes that could not be cut, with the reason."""
         return {str(k): str(v) for k, v in dict(self.summary.get("skipped") or {}).items()}
+
+    @property
+    def quarantined(self) -> dict[str, str]:
+        """Clips that were left out before any model saw them, with the reason."""
+        return {str(k): str(v) for k, v in dict(self.summary.get("quarantined") or {}).items()}
 
     @property
     def notes(self) -> list[str]:
@@ -116,13 +121,14 @@ def _checked_results(results: pd.DataFrame, corpus: str) -> pd.DataFrame:
 
 
 def _check_summary(summary: Mapping[str, Any], corpus: str) -> None:
-    for key, kind in (("notes", list), ("skipped", Mapping)):
+    for key, kind in (("notes", list), ("skipped", Mapping), ("quarantined", Mapping)):
         value = summary.get(key)
         if value is not None and not isinstance(value, kind):
             raise CorruptDataError(
                 f"'{key}' is a {type(value).__name__}",
                 where=f"summary of {corpus}",
-                allowed="notes: list of sentences; skipped: {scheme: reason}",
+                allowed="notes: list of sentences; skipped: {scheme: reason}; "
+                "quarantined: {clip: reason}",
                 next_step=_again(corpus),
             )
 

@@ -119,6 +119,7 @@ def corpus_context(report: CorpusReport, number: int) -> dict[str, Any]:
         "subset_margin": subset_for(report, margin),
         "heats": [heat for heat in heats if heat is not None],
         "scatter": dimensions.scatter(report, main, prefix) if main else None,
+        "quarantined": sorted(report.quarantined.items()),
         "has_clips": report.manifest is not None,
         "leaks": leaks.leak_table(report),
         "reliability": leaks.reliability_table(report),
@@ -166,16 +167,3 @@ def write_report(corpora: Sequence[CorpusReport], out: Path) -> None:
     text = render(corpora)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_figures(report: CorpusReport, folder: Path) -> list[Path]:
-    """The same figures as SVG files of their own, for papers and slides; they follow the theme."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for group in corpus_figures(report).values():
-        for figure in group:
-            path = folder / f"{tables.slug(figure.name)}.svg"
-            text = figure.svg.render(standalone=True) + "\n"
-            path.write_text(text, encoding="utf-8", newline="\n")
-            written.append(path)
-    return written

@@ -64,9 +64,11 @@ def _key_number(line: SchemeLine, metric: str) -> KeyNumber:
 
 def _advantage(line: SchemeLine) -> str:
     """``+0.304 (0.151 to 0.482)``; empty where no paired difference was computed."""
-    if line.advantage is None:
-        return ""
-    value, low, high = line.advantage
+    return "" if line.advantage is None else _signed(line.advantage)
+
+
+def _signed(difference: tuple[float, float, float]) -> str:
+    value, low, high = difference
     sign = "+" if value > 0 else ""
     return f"{sign}{words.number(value)} ({words.interval(low, high)})"
 
@@ -107,19 +109,22 @@ def _against(line: SchemeLine) -> list[str]:
 
 
 def audio_sentence(report: CorpusReport) -> str:
-    """Whether listening added to the symbolic features on the scheme of the headline."""
+    """Best audio against best symbolic view on the scheme of the headline.
+
+    Empty unless their paired difference was computed: two intervals do not compare two models.
+    """
     main = select.headline_scheme(report)
     line = next((ln for ln in select.headline(report, "r2_pooled") if ln.scheme == main), None)
-    if line is None or line.audio is None or line.symbolic is None:
+    if line is None or line.audio is None or line.symbolic is None or line.audio_lead is None:
         return ""
     audio, symbolic = line.audio, line.symbolic
-    order = "above" if audio.value > symbolic.value else "below"
-    text = f"The best audio view ({audio.name}) stands at {words.number(audio.value)}, {order}"
-    text += f" the symbolic features ({words.number(symbolic.value)})"
-    known = audio.is_finite and symbolic.is_finite
-    if known and audio.low <= symbolic.high and symbolic.low <= audio.high:
-        text += "; their intervals overlap, so the order of the two is not settled"
-    return text + "."
+    _, low, high = line.audio_lead
+    verdict = "is clear of zero" if low > 0 or high < 0 else "does not exclude zero"
+    return (
+        f"The best audio view ({audio.name}) stands at {words.number(audio.value)}, the best "
+        f"symbolic one ({symbolic.name}) at {words.number(symbolic.value)}; the paired difference "
+        f"of {_signed(line.audio_lead)} {verdict}."
+    )
 
 
 def intervals(report: CorpusReport) -> str:
@@ -146,8 +151,9 @@ def caveats(report: CorpusReport) -> list[str]:
         if len(tried) > 1:
             out.append(
                 f"Each 'best' is the best of up to {len(tried)} combinations of features and "
-                "model, chosen on the folds it is reported on. It is therefore a little too high; "
-                "treat combinations with overlapping intervals as equal."
+                "model, chosen on the folds it is reported on. It is therefore a little too high. "
+                "Whether two combinations differ is told by their paired difference, not by "
+                "whether their intervals overlap."
             )
     out += _lookup_caveats(table)
     if not report.simulated and "ceiling" not in set(report.results["features"]):

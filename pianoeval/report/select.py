@@ -31,7 +31,8 @@ class SchemeLine:
     """One line of the headline: what was reached on one scheme, and what it must beat.
 
     ``advantage`` is the paired difference (value, low, high) between best model and best baseline
-    as `pianoeval.evaluate` resampled it; None if it did not.
+    as `pianoeval.evaluate` resampled it, ``audio_lead`` that between best audio and best symbolic
+    model; None if it did not.
     """
 
     scheme: str
@@ -42,6 +43,7 @@ class SchemeLine:
     lookup: Score | None
     ceiling: Score | None
     advantage: tuple[float, float, float] | None = None
+    audio_lead: tuple[float, float, float] | None = None
 
     @property
     def clear(self) -> bool | None:
@@ -84,36 +86,43 @@ def scheme_line(
     best, baseline = first(found, MODEL_KINDS), first(found, BASELINE_KINDS)
     if best is None:
         return None
+    symbolic, audio = first(found, ("symbolic",)), first(found, ("audio",))
+    told = _headline_entry(summary or {}, scheme, table)
+    apart = told.get("audio_minus_symbolic") or {}
     return SchemeLine(
         scheme=scheme,
         best=best,
         baseline=baseline,
-        symbolic=first(found, ("symbolic",)),
-        audio=first(found, ("audio",)),
+        symbolic=symbolic,
+        audio=audio,
         lookup=first(found, ("lookup",)),
         ceiling=table.ceiling(scheme),
-        advantage=_advantage(summary or {}, table, scheme, best, baseline),
+        advantage=_paired(
+            told.get("advantage"), (told.get("best"), best), (told.get("baseline"), baseline)
+        ),
+        audio_lead=_paired(apart, (apart.get("audio"), audio), (apart.get("symbolic"), symbolic)),
     )
 
 
-def _advantage(
-    summary: Mapping[str, Any],
-    table: MetricTable,
-    scheme: str,
-    best: Score,
-    baseline: Score | None,
-) -> tuple[float, float, float] | None:
-    """The paired difference in the summary, if it compares the two rows that are shown."""
+def _headline_entry(
+    summary: Mapping[str, Any], scheme: str, table: MetricTable
+) -> Mapping[str, Any]:
     found: Any = summary.get("headlines")
     for key in (scheme, table.subset, table.metric):
         found = found.get(key) if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping) or baseline is None:
-        return None
-    for name, score in (("best", best), ("baseline", baseline)):
-        compared = found.get(name) or {}
-        if (compared.get("features"), compared.get("model")) != (score.features, score.model):
+    return found if isinstance(found, Mapping) else {}
+
+
+def _paired(
+    entry: Mapping[str, Any] | None, *compared: tuple[Mapping[str, Any] | None, Score | None]
+) -> tuple[float, float, float] | None:
+    """A paired difference of the summary, if it compares the two rows that are shown."""
+    for named, shown in compared:
+        if named is None or shown is None:
             return None
-    entry = found.get("advantage") or {}
+        if (named.get("features"), named.get("model")) != (shown.features, shown.model):
+            return None
+    entry = entry or {}
     value, low, high = (entry.get(name) for name in ("value", "ci_low", "ci_high"))
     if value is None or low is None or high is None:
         return None

@@ -11,10 +11,9 @@ from markupsafe import Markup
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def figure_style(*, standalone: bool = False) -> str:
-    """Style of the shapes; a figure that stands alone brings the colours the page would give."""
-    names = ("figure-alone.css", "figure.css") if standalone else ("figure.css",)
-    return "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+def figure_style() -> str:
+    """Style of the shapes."""
+    return (_TEMPLATES / "figure.css").read_text(encoding="utf-8")
 
 
 def coordinate(value: float) -> str:
@@ -86,17 +85,13 @@ class Svg:
         inner = f"<title>{escape(tip)}</title>"
         self._parts.append(_element("circle", inner, {"cx": x, "cy": y, "r": 2.8, "cls": cls}))
 
-    def render(self, *, standalone: bool = False) -> Markup:
-        """The element, for the page or as a file of its own."""
+    def render(self) -> Markup:
+        """The element, for the page."""
         width, height = coordinate(self.width), coordinate(self.height)
         names = f'aria-labelledby="{escape(self.ident)}-t {escape(self.ident)}-d"'
         size = f'style="--w:{width}" viewBox="0 0 {width} {height}"'
-        style = ""
-        if standalone:
-            size += f' xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
-            style = f"<style>{figure_style(standalone=True)}</style>"
         head = f'<svg class="fig" role="img" {size} {names}>'
-        return Markup(head + style + self._head + "".join(self._parts) + "</svg>")
+        return Markup(head + self._head + "".join(self._parts) + "</svg>")
 
 
 def _element(tag: str, inner: str | None, attributes: dict[str, str | float]) -> str:

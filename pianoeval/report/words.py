@@ -122,8 +122,9 @@ def metric_name(metric: str) -> str:
     """``pairwise_005`` → ``pairwise |Δ| > 0.05``."""
     if match := re.fullmatch(r"pairwise_(\d+)", metric):
         digits = match.group(1)
-        margin = int(digits) / 10 ** (len(digits) - 1)
-        return f"pairwise |Δ| > {margin:.2f}" if margin else "pairwise, any Δ"
+        decimals = len(digits) - 1  # the first digit is the whole part
+        margin = int(digits) / 10**decimals
+        return f"pairwise |Δ| > {margin:.{decimals}f}" if margin else "pairwise, any Δ"
     return _METRICS.get(metric, plain(metric))
 
 

@@ -7,17 +7,18 @@ clips only (``models.base.Fold``); what it selects, it selects on groups inside 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pianoeval.errors import BadInputError, ConfigError, PianoevalError
+from pianoeval.evaluate.groups import CannotCutError
 from pianoeval.evaluate.splits import inner_groups, train_test
 from pianoeval.features.views import View
 from pianoeval.models.base import Float64, Fold, FoldPrediction, Rows
-from pianoeval.models.registry import ENSEMBLE, PROBES
+from pianoeval.models.registry import PROBES
 from pianoeval.params import ModelName, ProbeParams, RunParams
 from pianoeval.progress import Meter
 from pianoeval.training.inner import inner_splits, validation_split
@@ -90,7 +91,11 @@ def usable_rows(view: View, labels: Labels) -> Rows:
             next_step="label every dimension of a clip, or leave the clip out of the labels",
         )
     if not labels.dimensions or missing.all():
-        raise BadInputError("no clip of the view has a label")
+        raise BadInputError(
+            "no clip of the view has a label",
+            next_step="label clips that have these features, or take the features out of"
+            " axes.features in params.yaml",
+        )
     if missing.any():
         _log.info("%d clips without a label are not used", int(missing.all(axis=1).sum()))
     return np.flatnonzero(~missing.any(axis=1))
@@ -113,17 +118,27 @@ def make_fold(
         _log.warning("fold %s has no labelled clip in view and is left out", name)
         return None
     if len(train) < 2:
-        raise PianoevalError(f"fold {name} has {len(train)} labelled clips to learn from")
-    groups = inner_groups(study.manifest, scheme, np.array(train, dtype=object))
+        raise _too_few(scheme, f"fold {name} has {len(train)} labelled clips to learn from")
+    try:
+        groups = inner_groups(study.manifest, scheme, np.array(train, dtype=object))
+    except CannotCutError as reason:
+        raise _too_few(scheme, f"fold {name}: {reason.what}") from reason
+    y = study.labels.values[train_rows]
     probe = study.probe
     return Fold(
         name=name,
         x=study.view.x,
         train=train_rows,
         test=test_rows,
-        y=study.labels.values[train_rows],
+        y=y,
         inner=inner_splits(groups, probe.ridge.inner_folds),
-        validation=validation_split(groups, probe.mlp.validation_fraction, probe.mlp.seed),
+        validation=validation_split(groups, probe.mlp.validation_fraction, probe.mlp.seed, y),
+    )
+
+
+def _too_few(scheme: str, what: str) -> BadInputError:
+    return BadInputError(
+        what, next_step=f"label more clips, or remove {scheme} from folds.schemes in params.yaml"
     )
 
 
@@ -134,32 +149,6 @@ def make_scheme(study: Study, folds: pd.DataFrame, scheme: str) -> list[Fold]:
     numbers = sorted(set(folds.loc[folds["scheme"] == scheme, "fold"]))
     made = (make_fold(study, folds, row_of, scheme, int(number)) for number in numbers)
     return [fold for fold in made if fold is not None]
-
-
-def members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
-    """Models to train; the ensemble may average only what the view lists."""
-    single = [model for model in models if model != ENSEMBLE]
-    if ENSEMBLE in models:
-        absent = [model for model in probe.ensemble if model not in single]
-        if absent:
-            raise ConfigError(
-                f"the ensemble averages {', '.join(absent)}, which the view does not list",
-                where="views.*.models",
-                allowed=", ".join(single),
-                next_step="add them to the view, or change probe.ensemble",
-            )
-    return single
-
-
-def _ensemble(
-    parts: dict[ModelName, list[FoldPrediction]], probe: ProbeParams
-) -> list[FoldPrediction]:
-    """Mean of the members' predictions, equal weights."""
-    members = [parts[model] for model in probe.ensemble]
-    return [
-        FoldPrediction(np.mean([member.values for member in fold], axis=0))
-        for fold in zip(*members, strict=True)
-    ]
 
 
 def _predictions(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:
@@ -197,64 +186,39 @@ def _selection(study: Study, fold: Fold, result: FoldPrediction, model: Model) -
     return pd.DataFrame(rows, columns=columns)
 
 
-def _run_scheme(
-    study: Study, cut: list[Fold], models: Sequence[ModelName], meter: Meter
-) -> Iterator[tuple[Model, list[FoldPrediction]]]:
-    """Each model's predictions, then the ensemble's if it is wanted."""
-    parts: dict[ModelName, list[FoldPrediction]] = {}
-    for name in members(models, study.probe):
-        parts[name] = PROBES[name].predict(cut, study.probe, study.run)
-        yield (name, PROBES[name].seed(study.probe)), parts[name]
-        meter.advance()
-    if ENSEMBLE in models:
-        yield (ENSEMBLE, 0), _ensemble(parts, study.probe)
-
-
 def nested_cross_validation(
     study: Study, folds: pd.DataFrame, models: Sequence[ModelName], view_name: str
 ) -> CrossValidation:
     """Predict every usable clip once under every scheme by every model, and tell what was chosen.
 
+    Parameters
+    ----------
+    models : sequence of str
+        Keys of ``models.registry.PROBES``; the ensemble is made from predictions of these.
+
     Raises
     ------
     BadInputError
-        Clips labelled in part, or no label at all.
-    ConfigError
-        The ensemble averages a model that is not listed.
+        Clips labelled in part, no label at all, or too few to divide.
     """
     schemes = list(dict.fromkeys(folds["scheme"]))
-    n_steps = len(schemes) * len(members(models, study.probe))
     predictions, selection = [], []
-    with Meter(f"probe {view_name}", n_steps, unit="models") as meter:
+    with Meter(f"probe {view_name}", len(schemes) * len(models), unit="models") as meter:
         for scheme in schemes:
             cut = make_scheme(study, folds, scheme)
-            for model, results in _run_scheme(study, cut, models, meter):
+            for name in models:
+                results = PROBES[name].predict(cut, study.probe, study.run)
+                model = (name, PROBES[name].seed(study.probe))
                 for fold, result in zip(cut, results, strict=True):
+                    _log.debug("%s %s %s chose %s", view_name, name, fold.name, result.selection)
                     predictions.append(_predictions(study, fold, result, model))
                     selection.append(_selection(study, fold, result, model))
+                meter.advance()
     if not predictions:
-        raise BadInputError("no fold has a labelled clip of the view", where=view_name)
+        raise BadInputError(
+            "no fold has a labelled clip of the view", where=view_name,
+            next_step="label clips that the folds hold, or change folds.schemes in params.yaml",
+        )  # fmt: skip
     return CrossValidation(
         pd.concat(predictions, ignore_index=True), pd.concat(selection, ignore_index=True)
     )
-
-
-def cross_validate(
-    view: View,
-    labels: tuple[Float64, list[str]],
-    manifest: pd.DataFrame,
-    folds: pd.DataFrame,
-    models: Sequence[ModelName],
-    probe: ProbeParams,
-    run: RunParams,
-    view_name: str,
-) -> pd.DataFrame:
-    """Out-of-fold predictions, columns :data:`PREDICTION_COLUMNS`; see nested_cross_validation.
-
-    Parameters
-    ----------
-    labels : (values, dimensions)
-        As ``corpora.manifest.label_matrix(labels, task, view.clips)`` returns them.
-    """
-    study = Study(view, Labels(*labels), manifest, probe, run)
-    return nested_cross_validation(study, folds, models, view_name).predictions

@@ -31,15 +31,27 @@ def inner_splits(groups: NDArray[np.object_], n_folds: int) -> list[Split]:
     return [(np.flatnonzero(fold != n), np.flatnonzero(fold == n)) for n in numbers]
 
 
-def validation_split(groups: NDArray[np.object_], fraction: float, seed: int) -> Split:
+def validation_split(
+    groups: NDArray[np.object_],
+    fraction: float,
+    seed: int,
+    labels: NDArray[np.float64] | None = None,
+) -> Split | None:
     """Hold whole groups of at most ``fraction`` of the training clips.
 
     Groups are taken in a seeded random order, each if it still fits; where not even one fits
-    (a movement can be half of a corpus), the smallest group is held.
+    (a movement can be half of a corpus), the smallest group is held. In a small corpus that may be
+    a single clip, or clips of equal labels, on which R² means nothing: then the smallest of the
+    other groups are added until two clips of unequal labels are held.
+
+    Parameters
+    ----------
+    labels : float64, shape (clips, dimensions), optional
+        Of the training clips; at least one dimension must vary among the held ones.
 
     Returns
     -------
-    (fit, held) : positions within ``groups``
+    (fit, held) : positions within ``groups``, or None where two clips to fit on do not remain.
     """
     sizes = pd.Series(groups).value_counts().sort_index()
     if len(sizes) < 2:
@@ -50,7 +62,16 @@ def validation_split(groups: NDArray[np.object_], fraction: float, seed: int) ->
         if sizes.iloc[position] <= room:
             held.append(sizes.index[position])
             room -= sizes.iloc[position]
+    spare = [name for name in sizes.sort_values(kind="stable").index if name not in held]
     if not held:
-        held = [sizes.sort_values(kind="stable").index[0]]
-    inside = np.isin(groups.astype(str), np.array(held, dtype=str))
-    return np.flatnonzero(~inside), np.flatnonzero(inside)
+        held.append(spare.pop(0))
+    while True:
+        inside = np.isin(groups.astype(str), np.array(held, dtype=str))
+        fit_rows, held_rows = np.flatnonzero(~inside), np.flatnonzero(inside)
+        if len(fit_rows) < 2:
+            return None
+        if len(held_rows) >= 2 and (labels is None or np.ptp(labels[held_rows], axis=0).any()):
+            return fit_rows, held_rows
+        if not spare:
+            return None
+        held.append(spare.pop(0))

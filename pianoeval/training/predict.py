@@ -8,19 +8,29 @@ parameters, trains that one alone.
 from __future__ import annotations
 
 import io
+import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from pianoeval.cache import ItemCache, item_key
 from pianoeval.corpora.manifest import label_matrix
-from pianoeval.errors import ConfigError
-from pianoeval.features.views import View, load_view
+from pianoeval.errors import BadInputError, ConfigError
+from pianoeval.evaluate.splits import skipped_schemes
+from pianoeval.features.views import SYMBOLIC, View, load_view
 from pianoeval.models.registry import ENSEMBLE
-from pianoeval.params import ModelName, Params
+from pianoeval.params import ModelName, Params, ProbeParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_bytes
-from pianoeval.training.crossval import Labels, Study, members, nested_cross_validation
+from pianoeval.training.crossval import (
+    PREDICTION_COLUMNS,
+    Labels,
+    Study,
+    nested_cross_validation,
+)
+
+_log = logging.getLogger(__name__)
 
 STEP = "probe"
 CODE_VERSION = 1
@@ -45,11 +55,14 @@ def predict_features(
     -------
     DataFrame
         The columns of ``crossval.PREDICTION_COLUMNS`` and ``features``, the name of the view.
+        Without rows for the symbolic features of a corpus that has no MIDI at all.
 
     Raises
     ------
     ConfigError
         ``features`` has no view, or the corpus has no labels of ``probe.task``.
+    BadInputError
+        No scheme of folds could be cut.
     """
     views = params.views.get(features)
     if not views:
@@ -57,19 +70,68 @@ def predict_features(
             f"no view of '{features}'", allowed=", ".join(params.views),
             next_step=f"add views.{features} to params.yaml",
         )  # fmt: skip
+    _check_labels(params, paths.corpus, labels)
+    _check_folds(params, paths.corpus, manifest, folds)
+    if features == SYMBOLIC and manifest["midi_path"].isna().all():
+        _log.warning("no clip has MIDI: symbolic features are left out")
+        return _no_predictions()
     tables = []
     for name, wanted in views.items():
-        view = load_view(name, params, paths, manifest["clip"].tolist())
+        view = load_view(features, name, params, paths, manifest["clip"].tolist())
         values, dimensions = label_matrix(labels, params.probe.task, view.clips)
-        if not dimensions:
-            raise ConfigError(
-                f"the corpus has no labels of task '{params.probe.task}'",
-                allowed=", ".join(sorted(set(labels["task"]))) or "none: add labels",
-                next_step="set probe.task in params.yaml, or add labels and ingest again",
-            )
         study = Study(view, Labels(values, dimensions), manifest, params.probe, params.run)
         tables.append(_predict_view(name, study, folds, wanted.models, cache).assign(features=name))
     return pd.concat(tables, ignore_index=True)
+
+
+def _check_labels(params: Params, corpus: str, labels: pd.DataFrame) -> None:
+    tasks = sorted(set(labels["task"]))
+    if params.probe.task in tasks:
+        return
+    axes = params.axes
+    pooled = [f"pool@{corpus}-{e}-{i}" for e in axes.encoder for i in axes.instrument]
+    targets = " ".join([f"symbolic@{corpus}", *pooled])
+    raise ConfigError(
+        f"the corpus has no labels of task '{params.probe.task}'",
+        where=corpus,
+        allowed=", ".join(tasks) or "none: add labels",
+        next_step="set probe.task in params.yaml, or add labels and ingest again; features need no"
+        f" labels: dvc repro {targets}",
+    )
+
+
+def _check_folds(params: Params, corpus: str, manifest: pd.DataFrame, folds: pd.DataFrame) -> None:
+    if folds.empty:
+        skipped = skipped_schemes(manifest, params.folds)
+        reasons = "; ".join(f"{scheme}: {reason}" for scheme, reason in skipped.items())
+        raise BadInputError(
+            f"no scheme of folds could be cut ({reasons or 'folds.schemes is empty'})",
+            where=corpus,
+            next_step="give player, piece or segment in metadata.csv (docs/corpora.md), add"
+            " recordings, or add a scheme that the corpus allows to folds.schemes in params.yaml",
+        )
+
+
+def _no_predictions() -> pd.DataFrame:
+    """A table of predictions without rows, its columns typed as if there were some."""
+    types = {"fold": "int64", "seed": "int64", "prediction": "float32"}
+    columns = (*PREDICTION_COLUMNS, "features")
+    return pd.DataFrame({name: pd.Series([], dtype=types.get(name, "str")) for name in columns})
+
+
+def members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
+    """Models to train; the ensemble may average only what the view lists."""
+    single = [model for model in models if model != ENSEMBLE]
+    if ENSEMBLE in models:
+        absent = [model for model in probe.ensemble if model not in single]
+        if absent:
+            raise ConfigError(
+                f"the ensemble averages {', '.join(absent)}, which the view does not list",
+                where="views.*.models",
+                allowed=", ".join(single),
+                next_step="add them to the view, or change probe.ensemble",
+            )
+    return single
 
 
 def _predict_view(

@@ -19,6 +19,11 @@ def test_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sample_bank(InstrumentParams(font="fluidr3-pianos"))
 
 
+def test_an_unknown_font_lists_the_known_ones() -> None:
+    with pytest.raises(MissingAssetError, match=r"unknown asset 'nosuch' .*fluidr3-pianos"):
+        render_identity(InstrumentParams(font="nosuch"))
+
+
 def test_damaged_and_compressed_fonts(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.sf2"
     damaged.write_bytes(b"RIFF\x10\0\0\0sfbk" + bytes(64))

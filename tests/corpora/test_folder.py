@@ -102,15 +102,17 @@ def test_wide_labels_with_metadata(raw: Path) -> None:
     (raw / "labels.csv").write_text(
         "file, player, piece, segment, tone, rhythm,\n"
         "anna/waltz.mid, Anna, Waltz, 1, 0.25, 0.5,\n"
-        "ben/waltz, Ben, Waltz, 1, , -3e-1,\n"
-        "ben/study no. 1.wav, Ben, Study, 1, 1, 0,\n",
+        "ben/waltz, Ben, Waltz, 1, , ,\n"
+        "ben/study no. 1.wav, Ben, Study, 1, 1, -3e-1,\n",
         encoding="utf-8-sig",
     )
     manifest, _ = run(raw)
     labels = labels_of(raw)
     values, dimensions = label_matrix(labels, "rating", list(manifest.index))
     assert dimensions == ["tone", "rhythm"]
-    np.testing.assert_array_equal(values, [[0.25, 0.5], [np.nan, np.nan], [1, 0], [np.nan, -0.3]])
+    np.testing.assert_array_equal(
+        values, [[0.25, 0.5], [np.nan, np.nan], [1, -0.3], [np.nan, np.nan]]
+    )
     assert manifest.loc["anna--waltz", "player"] == "Anna"
     assert manifest.loc["anna--waltz", "movement"] == "Waltz"
     # Segment 1 of two pieces is two segments.
@@ -193,6 +195,35 @@ def test_tables_that_do_not_fit(raw: Path, table: str, words: str) -> None:
     with pytest.raises(BadInputError, match=words) as caught:
         run(raw)
     assert caught.value.next_step
+
+
+def test_partly_labelled_recordings_are_refused(raw: Path) -> None:
+    """Here, and not after hours of rendering: models predict all dimensions at once."""
+    (raw / "labels.csv").write_text(
+        "file,tone,rhythm,pedal\n"
+        "anna/waltz.mid,1,2,3\nben/waltz.midi,1,,\nben/study no. 1.mid,,1,2\nben/nocturne,,,\n"
+    )
+    with pytest.raises(BadInputError, match="2 recordings lack labels") as caught:
+        run(raw)
+    assert "'ben--waltz' (pedal, rhythm)" in str(caught.value)
+    assert "'ben--study no. 1' (tone)" in str(caught.value)
+    assert "fill the cells, or drop the rows or the dimensions" in str(caught.value)
+    assert caught.value.where == str(raw / "labels.csv")
+
+
+def test_tasks_and_raters_are_complete_each_for_themselves(raw: Path) -> None:
+    (raw / "labels.csv").write_text(
+        "file,rater,task,dimension,value\n"
+        "anna/waltz.mid,x,rating,tone,1\nanna/waltz.mid,y,rating,tone,2\n"
+        "anna/waltz.mid,x,rating,rhythm,\nanna/waltz.mid,y,rating,rhythm,2\n"
+        "ben/waltz.midi,x,difficulty,grade,4\n"
+    )
+    run(raw)
+    labels = labels_of(raw).set_index(["clip", "task", "dimension"])["value"]
+    assert labels.to_dict() == {
+        ("anna--waltz", "rating", "tone"): 1.5, ("anna--waltz", "rating", "rhythm"): 2,
+        ("ben--waltz", "difficulty", "grade"): 4,
+    }  # fmt: skip
 
 
 def test_table_in_another_encoding(raw: Path) -> None:

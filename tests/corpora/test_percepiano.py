@@ -253,10 +253,8 @@ def test_unreadable_midi_is_quarantined(small: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ingested(percepiano_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("percepiano") / "source"
-    assert ingest(PARAMS, "percepiano", percepiano_dir, out, MidiLimits()) == {}
-    return out
+def ingested(percepiano_source: Path) -> Path:
+    return percepiano_source
 
 
 @pytest.fixture(scope="module")
@@ -422,10 +420,11 @@ def test_groups_are_found_from_human_playing_alone(ingested: Path, manifest: pd.
     assert (found.groupby(some["content_group"]).nunique() == 1).all()
 
 
-@pytest.mark.parametrize(("threshold", "n_groups"), [(0.2, 41), (0.44, 45), (0.52, 45), (0.6, 46)])
-def test_what_the_threshold_does(
-    ingested: Path, manifest: pd.DataFrame, threshold: float, n_groups: int
-) -> None:
+def test_what_the_threshold_does(ingested: Path, manifest: pd.DataFrame) -> None:
     scores = manifest.drop_duplicates("segment").set_index("segment")["score_path"]
     streams = {key: note_stream(read_midi(ingested.parent / path)) for key, path in scores.items()}
-    assert len(set(content_groups(streams, min_shared=threshold).values())) == n_groups
+    n_groups = {
+        threshold: len(set(content_groups(streams, min_shared=threshold).values()))
+        for threshold in (0.2, 0.44, 0.52, 0.6)
+    }
+    assert n_groups == {0.2: 41, 0.44: 45, 0.52: 45, 0.6: 46}

@@ -6,6 +6,7 @@ import pytest
 
 from pianoeval.errors import BadInputError
 from pianoeval.evaluate.ceiling import (
+    dimensions_of_unknown_reliability,
     pairwise_ceiling,
     rater_counts,
     reliability,
@@ -100,7 +101,9 @@ def test_without_shared_differences_the_ceiling_is_a_coin() -> None:
     assert (pairwise_ceiling(np.array([0.1, 0.9]), np.array([1.0, 1.0]), 0.0) == 0.5).all()
     assert (pairwise_ceiling(np.array([0.1]), np.array([0.0]), 1.0) == 1.0).all()
     table = pd.DataFrame({"within_reliability": [0.3, 0.05, np.nan, -0.2]}, index=list("abcd"))
-    assert unreliable_dimensions(table, 0.1) == ["b", "c", "d"]
+    assert unreliable_dimensions(table, 0.1) == ["b", "d"]
+    assert dimensions_of_unknown_reliability(table) == ["c"]
+    assert np.isnan(pairwise_ceiling(np.array([0.1]), np.array([1.0]), np.nan)).all()
 
 
 def test_missing_answers_do_not_touch_other_dimensions() -> None:

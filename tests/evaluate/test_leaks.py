@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from pianoeval.errors import CorruptDataError
-from pianoeval.evaluate.leaks import LeakError, as_mapping, audit, overlap_matrix
+from pianoeval.evaluate.leaks import (
+    LeakError,
+    as_mapping,
+    audit,
+    make_audited_folds,
+    overlap_matrix,
+)
 from pianoeval.evaluate.splits import SCHEMES, make_folds
 from pianoeval.params import FoldParams
 
@@ -63,3 +69,20 @@ def test_folds_of_another_manifest_are_refused() -> None:
     twice = pd.concat([folds, folds.iloc[:1]])
     with pytest.raises(CorruptDataError, match="tested twice"):
         audit(twice, manifest)
+
+
+def test_one_content_group_over_two_movements_stops_the_folds() -> None:
+    manifest = cases.manifest()
+    rows = manifest["content_group"] == "m1_g0"
+    manifest.loc[rows, "content_group"] = "m0_g0"
+    with pytest.raises(LeakError, match="content_group 'm0_g0'") as error:
+        make_audited_folds(manifest, FoldParams(schemes=["content", "movement"]))
+    assert "clips m0_s0_p0_t0 and m1_s0_p0_t0" in str(error.value)
+    assert "correct the column movement" in str(error.value.next_step)
+    sound = cases.manifest()
+    pd.testing.assert_frame_equal(make_audited_folds(sound, PARAMS), make_folds(sound, PARAMS))
+
+
+def test_no_scheme_no_leak() -> None:
+    one = cases.manifest(n_movements=1)
+    assert make_audited_folds(one, FoldParams(schemes=["movement"])).empty

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from pianoeval.errors import ConfigError
 from pianoeval.evaluate.metrics import kendall, margin_name, spearman, sum_metrics
 from pianoeval.evaluate.pairs import Design, cluster_sums, make_design
 
@@ -131,3 +132,18 @@ def test_training_means_are_not_compared_across_folds() -> None:
     everywhere = make_design(manifest, fold * 0)
     total = {k: v.sum(axis=0) for k, v in cluster_sums(everywhere, y, p, (0.0,)).items()}
     assert sum_metrics((0.0,))["pairwise_0"](total)[0] < 0.45
+
+
+def test_no_two_margins_share_a_name() -> None:
+    named = [margin_name(m) for m in (0.0, 0.05, 0.1, 0.12, 0.125, 1.25, 0.001)]
+    assert named == [
+        "pairwise_0", "pairwise_005", "pairwise_010", "pairwise_012", "pairwise_0125",
+        "pairwise_125", "pairwise_0001",
+    ]  # fmt: skip
+    assert len({margin_name(i / 1000) for i in range(10_000)}) == 10_000
+
+
+@pytest.mark.parametrize("margin", [-0.05, 10.0, 0.1255, float("nan"), float("inf")])
+def test_a_margin_without_a_name_is_refused(margin: float) -> None:
+    with pytest.raises(ConfigError, match="margin"):
+        margin_name(margin)

@@ -9,21 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pianoeval.corpora.percepiano import ingest
 from pianoeval.evaluate.ceiling import reliability, unreliable_dimensions
 from pianoeval.evaluate.results import evaluate_corpus
 from pianoeval.evaluate.splits import make_folds
-from pianoeval.params import CorpusParams, MidiLimits
 
 
 @pytest.fixture(scope="module")
-def corpus(
-    percepiano_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, pd.DataFrame]:
-    out = tmp_path_factory.mktemp("percepiano")
-    ingest(CorpusParams(loader="percepiano"), "percepiano", percepiano_dir, out, MidiLimits())
+def corpus(percepiano_source: Path) -> dict[str, pd.DataFrame]:
     return {
-        name: pd.read_parquet(out / f"{name}.parquet") for name in ("manifest", "labels", "ratings")
+        name: pd.read_parquet(percepiano_source / f"{name}.parquet")
+        for name in ("manifest", "labels", "ratings")
     }
 
 

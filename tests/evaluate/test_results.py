@@ -96,6 +96,39 @@ def test_ceilings_and_headlines(evaluated: tuple[pd.DataFrame, dict[str, Any]]) 
     assert summary["leaks"]["movement"]["movement"] == 0
     assert any("3 movements" in note for note in summary["notes"])
     assert summary["simulated"] is False
+    assert line["audio_minus_symbolic"] is None
+
+
+def test_audio_and_symbolic_are_compared_pair_by_pair(inputs: dict[str, Any]) -> None:
+    """By hand: the difference of the two R², drawn over the same content groups."""
+    weaker = cases.predictions(inputs["labels"], inputs["folds"], noise=0.06, seed=5)
+    both = {**inputs["predictions"], "mel": weaker}
+    _, summary = evaluate_corpus(**{**inputs, "predictions": both})
+    for scheme in SCHEMES:
+        line = summary["headlines"][scheme]["all"]["r2_pooled"]
+        found, best = line["audio_minus_symbolic"], line["best_by_features"]
+        assert found["audio"] == {"features": "mel", "model": "ridge", "seed": 0}
+        assert found["symbolic"]["features"] == "symbolic"
+        expected = best["mel"]["value"] - best["symbolic"]["value"]
+        assert found["value"] == pytest.approx(expected)
+        assert found["ci_low"] < found["value"] < found["ci_high"]
+    same = {**inputs["predictions"], "mel": inputs["predictions"]["symbolic"]}
+    _, summary = evaluate_corpus(**{**inputs, "predictions": same})
+    found = summary["headlines"]["movement"]["all"]["r2_pooled"]["audio_minus_symbolic"]
+    assert [found[k] for k in ("value", "ci_low", "ci_high")] == [0.0, 0.0, 0.0]
+
+
+def test_unknown_reliability_excludes_no_dimension(inputs: dict[str, Any]) -> None:
+    one = inputs["ratings"].query("rater == 'r0'")
+    results, summary = evaluate_corpus(**{**inputs, "ratings": one})
+    assert summary["ranking_excluded"] == []
+    assert summary["reliability_unknown"] == ["timing", "pedal"]
+    assert not any("do not agree" in note for note in summary["notes"])
+    assert any("is unknown (one rater a clip" in note for note in summary["notes"])
+    assert not ((results["features"] == "ceiling") & (results["model"] == "within_segment")).any()
+    pairs = results.query("features == 'symbolic' and metric == 'pairwise_0'")
+    assert "mean" in set(pairs["dimension"])
+    json.dumps(summary, allow_nan=False)
 
 
 def test_order_of_rows_changes_nothing(inputs: dict[str, Any]) -> None:

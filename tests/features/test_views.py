@@ -69,13 +69,13 @@ def write_pooled(paths: CorpusPaths, instrument: str, clips: list[str], value: f
 def test_embedding_is_averaged_over_instruments(params: Params, paths: CorpusPaths) -> None:
     write_pooled(paths, "grand", ["a", "b", "c"], 1.0)
     write_pooled(paths, "upright", ["a", "b", "c"], 3.0)
-    view = load_view("both", params, paths, ["c", "a"])
+    view = load_view("mel", "both", params, paths, ["c", "a"])
     assert view.clips == ["c", "a"]
     assert view.x.dtype == np.float32
     expected = [[4, 4, 4, 8, 8, 8, 2, 0, 0], [2, 2, 2, 4, 4, 4, 2, 0, 0]]
     np.testing.assert_allclose(view.x, expected)
     assert "grand + upright" in view.description
-    one = load_view("one", params, paths, ["a"])
+    one = load_view("mel", "one", params, paths, ["a"])
     np.testing.assert_allclose(one.x, [[2, 2, 2]])
 
 
@@ -85,7 +85,7 @@ def test_clips_that_one_instrument_lacks_are_named(
     write_pooled(paths, "grand", ["a", "b", "c"], 1.0)
     write_pooled(paths, "upright", ["c", "a"], 3.0)
     with caplog.at_level(logging.WARNING):
-        view = load_view("both", params, paths, ["a", "b", "c"])
+        view = load_view("mel", "both", params, paths, ["a", "b", "c"])
     assert (view.clips, view.missing) == (["a", "c"], ["b"])
     assert "lacks 1 of 3 clips, the first is b" in caplog.text
     np.testing.assert_allclose(view.x[1, 0], (3 + 3) / 2)  # c is third there, first here
@@ -98,7 +98,7 @@ def test_symbolic_keeps_missing_values_and_marks_them(params: Params, paths: Cor
          "rel_y": [6, np.nan, 7], "other": [np.nan, 8, 9]}
     )  # fmt: skip
     table.to_parquet(paths.symbolic)
-    view = load_view("symbolic", params, paths, ["b", "a"])
+    view = load_view("symbolic", "symbolic", params, paths, ["b", "a"])
     nan = np.nan
     expected = [[2, nan, nan, 8, 1, 0], [1, 4, 6, nan, 0, 1]]
     np.testing.assert_array_equal(view.x, expected)
@@ -111,22 +111,29 @@ def test_no_indicator_without_need() -> None:
 
 
 def test_refusals(params: Params, paths: CorpusPaths) -> None:
-    with pytest.raises(ConfigError, match="no view 'nothing'"):
-        load_view("nothing", params, paths, ["a"])
+    with pytest.raises(ConfigError, match=r"views.mel: no view 'nothing' .*both, one"):
+        load_view("mel", "nothing", params, paths, ["a"])
     with pytest.raises(PianoevalError, match="no symbolic table"):
-        load_view("symbolic", params, paths, ["a"])
+        load_view("symbolic", "symbolic", params, paths, ["a"])
     with pytest.raises(PianoevalError, match="not a store"):
-        load_view("both", params, paths, ["a"])
+        load_view("mel", "both", params, paths, ["a"])
     paths.symbolic.parent.mkdir(parents=True)
     pd.DataFrame({"clip": ["a"], "v": [np.inf]}).to_parquet(paths.symbolic)
     with pytest.raises(CorruptDataError, match="infinite"):
-        load_view("symbolic", params, paths, ["a"])
+        load_view("symbolic", "symbolic", params, paths, ["a"])
     with pytest.raises(PianoevalError, match="none of the 1 clips"):
-        load_view("symbolic", params, paths, ["z"])
+        load_view("symbolic", "symbolic", params, paths, ["z"])
+
+
+def test_a_view_is_looked_up_among_its_own_features(params: Params, paths: CorpusPaths) -> None:
+    with pytest.raises(ConfigError, match=r"views.mel: no view 'symbolic'"):
+        load_view("mel", "symbolic", params, paths, ["a"])
+    with pytest.raises(ConfigError, match=r"views.muq: no view 'one' \(allowed: none\)"):
+        load_view("muq", "one", params, paths, ["a"])
 
 
 def test_pooled_store_is_what_the_view_reads(params: Params, paths: CorpusPaths) -> None:
     write_pooled(paths, "grand", ["a", "b"], 1.0)
     store = PooledStore(paths.pooled("mel", "grand"))
-    view = load_view("one", params, paths, store.clips)
+    view = load_view("mel", "one", params, paths, store.clips)
     np.testing.assert_array_equal(view.x, store.matrix("2", level=False).values)

@@ -154,6 +154,7 @@ def make_summary(*, simulated: bool = False) -> dict[str, Any]:
     return {
         "notes": ["timbre_brightness and mood_valence have no within-segment reliability."],
         "skipped": {"composition": "only three compositions"},
+        "quarantined": {"clip_9999": "no notes"},
         "simulated": simulated,
         "leaks": leaks,
         "bootstrap": {
@@ -168,7 +169,20 @@ def make_summary(*, simulated: bool = False) -> dict[str, Any]:
             for s in SCHEMES
         ],
         "headlines": {
-            "movement": {"all": {"r2_pooled": _advantage(0.304, 0.151, 0.482)}},
+            "movement": {
+                "all": {
+                    "r2_pooled": {
+                        **_advantage(0.304, 0.151, 0.482),
+                        "audio_minus_symbolic": {
+                            "audio": {"features": "transkun-4", "model": "ridge"},
+                            "symbolic": {"features": "symbolic", "model": "ensemble"},
+                            "value": -0.256,
+                            "ci_low": -0.4,
+                            "ci_high": 0.012,
+                        },
+                    }
+                }
+            },
             "player": {"human": {"pairwise_005": _advantage(0.06, 0.02, 0.09)}},
         },
         "reliability": {}

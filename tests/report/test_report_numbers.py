@@ -154,6 +154,8 @@ def test_numbers(value: float | None, text: str) -> None:
         ("pairwise_0", "pairwise, any Δ"),
         ("pairwise_005", "pairwise |Δ| > 0.05"),
         ("pairwise_010", "pairwise |Δ| > 0.10"),
+        ("pairwise_0125", "pairwise |Δ| > 0.125"),
+        ("pairwise_150", "pairwise |Δ| > 1.50"),
         ("r2_pooled", "R² pooled"),
         ("acc_n", "acc n"),
     ],

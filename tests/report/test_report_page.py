@@ -132,6 +132,12 @@ def test_known_numbers_stand_in_the_text(structure: Structure) -> None:
     assert "Rater reliability allows 0.717: 36 % of the way" in text
     assert "Exact labels allow 1.000" in text
     assert "not run: only three compositions" in text
+    assert "clip_9999 no notes" in text
+    assert (
+        "(ridge on transkun-4) stands at −0.085, the best symbolic one (ensemble on symbolic "
+        "features) at 0.171; the paired difference of −0.256 (−0.400 to 0.012) does not exclude "
+        "zero." in text
+    )
     for wanted in ("a1b2c3d4e5f6", "3f9c2a71bb04", "e672299", "ICC(1,k)", "stable → unstable"):
         assert wanted in text
 
@@ -188,6 +194,7 @@ def test_hostile_names_are_escaped() -> None:
     results.loc[results["dimension"] != "mean", "dimension"] += HOSTILE
     results["scheme"] = results["scheme"] + HOSTILE
     summary = {**make_summary(), "notes": [HOSTILE], "skipped": {HOSTILE: HOSTILE},
+               "quarantined": {HOSTILE: HOSTILE},
                "leaks": {HOSTILE: {HOSTILE: 0.5}}}  # fmt: skip
     hostile = CorpusReport(
         HOSTILE + "percepiano",
@@ -221,6 +228,31 @@ def test_a_corpus_with_one_scheme_one_model_and_no_ceiling() -> None:
     assert "No ceiling is known" in page
     assert 'id="c1-layers"' not in page
     assert 'id="c1-pairs"' not in page
+
+
+def test_nothing_left_out_has_no_table(percepiano: CorpusReport) -> None:
+    full = render([percepiano])
+    assert '<th scope="row">clip_9999</th><td>no notes</td>' in full
+    summary = {k: v for k, v in percepiano.summary.items() if k != "quarantined"}
+    assert "Left out" not in render([replace(percepiano, summary=summary)])
+
+
+def test_a_corpus_of_recordings_only() -> None:
+    results = make_results()
+    found = results[~results["features"].str.startswith("symbolic")]
+    page = render([CorpusReport("percepiano", found, make_summary())])
+    assert Structure(page).open == []
+    assert "The best audio view" not in page
+
+
+def test_two_intervals_do_not_compare_two_models(percepiano: CorpusReport) -> None:
+    """Without the paired difference, or with that of other models, the page is silent."""
+    assert "The best audio view" in render([percepiano])
+    silent = replace(percepiano, summary={**percepiano.summary, "headlines": {}})
+    assert "The best audio view" not in render([silent])
+    results = percepiano.results
+    others = results[results["features"] != "transkun-4"]
+    assert "The best audio view" not in render([replace(percepiano, results=others)])
 
 
 def test_only_baselines(percepiano: CorpusReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +17,11 @@ from pianoeval.training.crossval import (
     PREDICTION_COLUMNS,
     Labels,
     Study,
-    cross_validate,
     make_scheme,
     nested_cross_validation,
 )
 
-ALL: list[ModelName] = ["ridge", "mlp", "extra_trees", "boosting", "ensemble"]
+ALL: list[ModelName] = ["ridge", "mlp", "extra_trees", "boosting"]
 PROBE = ProbeParams.model_validate(
     {
         "ridge": {"lambdas": [0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0], "inner_folds": 3},
@@ -66,10 +66,7 @@ def study(manifest: pd.DataFrame) -> Study:
 
 
 def test_every_clip_is_predicted_once_by_every_model(study: Study, folds: pd.DataFrame) -> None:
-    table = cross_validate(
-        study.view, (study.labels.values, DIMENSIONS), study.manifest, folds, ALL, PROBE,
-        study.run, "toy",
-    )  # fmt: skip
+    table = nested_cross_validation(study, folds, ALL, "toy").predictions
     assert tuple(table.columns) == PREDICTION_COLUMNS
     assert table["prediction"].dtype == np.float32
     assert np.isfinite(table["prediction"]).all()
@@ -78,9 +75,6 @@ def test_every_clip_is_predicted_once_by_every_model(study: Study, folds: pd.Dat
     home = folds.set_index(["scheme", "clip"])["fold"]
     pairs = list(zip(table["scheme"], table["clip"], strict=True))
     assert (home.loc[pairs].to_numpy() == table["fold"].to_numpy()).all()
-    wide = table.pivot(index=["scheme", "clip", "dimension"], columns="model", values="prediction")
-    mean = wide[["ridge", "extra_trees"]].mean(axis=1)
-    np.testing.assert_allclose(wide["ensemble"], mean, atol=1e-6)
     assert set(table.loc[table["model"] == "mlp", "seed"]) == {42}
 
 
@@ -157,16 +151,66 @@ def test_no_labels_and_no_fold_are_refused(study: Study, folds: pd.DataFrame) ->
     nothing = replace(study, labels=Labels(np.full((48, 2), np.nan), DIMENSIONS))
     with pytest.raises(BadInputError, match="no clip"):
         nested_cross_validation(nothing, folds, ["ridge"], "toy")
-    with pytest.raises(BadInputError, match="no fold"):
+    with pytest.raises(BadInputError, match=r"no fold has a labelled clip.*\n  next: label clips"):
         nested_cross_validation(study, folds.iloc[:0], ["ridge"], "toy")
+
+
+def test_what_was_chosen_is_logged(
+    study: Study, folds: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    subset = folds[folds["scheme"] == "segment"]
+    with caplog.at_level(logging.DEBUG, logger="pianoeval.training.crossval"):
+        nested_cross_validation(study, subset, ["ridge"], "toy")
+    assert "toy ridge segment/0 chose {'lambda': [" in caplog.text
+
+
+def few(study: Study, kept: list[str]) -> Study:
+    """The study with labels of some clips only."""
+    values = study.labels.values.copy()
+    values[~np.isin(study.view.clips, kept)] = np.nan
+    return replace(study, labels=Labels(values, DIMENSIONS))
+
+
+def test_a_small_corpus_grows_its_validation_group(study: Study, folds: pd.DataFrame) -> None:
+    """Five labelled clips of five segments: a single one would be held, and have no R²."""
+    small = few(study, [f"m{m}_s{s}_p{s}" for m, s in ((0, 0), (0, 1), (1, 2), (1, 3), (2, 0))])
+    subset = folds[folds["scheme"] == "segment"]
+    for fold in make_scheme(small, subset, "segment"):
+        if len(fold.train) >= 4:
+            assert fold.validation is not None
+            assert len(fold.validation[1]) == 2
+    whole = few(study, [f"m{m}_s{s}_p0" for m in range(3) for s in range(3)])
+    table = nested_cross_validation(whole, subset, ["mlp"], "toy").predictions
+    assert set(table["clip"]) == {f"m{m}_s{s}_p0" for m in range(3) for s in range(3)}
+
+
+def test_a_corpus_too_small_for_the_perceptron_serves_the_others(
+    study: Study, folds: pd.DataFrame
+) -> None:
+    tiny = few(study, ["m0_s0_p0", "m1_s0_p0", "m2_s0_p0"])
+    subset = folds[folds["scheme"] == "movement"]
+    table = nested_cross_validation(tiny, subset, ["ridge"], "toy").predictions
+    assert table["clip"].nunique() == 3
+    with pytest.raises(ConfigError, match=r"no validation group.*\n  next: remove mlp from views"):
+        nested_cross_validation(tiny, subset, ["mlp"], "toy")
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (["m0_s0_p0", "m1_s0_p0"], "has 1 labelled clips"),
+        (["m0_s0_p0", "m0_s1_p0"], "has 0 labelled clips"),
+    ],
+)
+def test_too_few_labelled_clips_name_the_scheme(
+    study: Study, folds: pd.DataFrame, kept: list[str], words: str
+) -> None:
+    subset = folds[folds["scheme"] == "movement"]
+    with pytest.raises(BadInputError, match=words + r"(.|\n)*remove movement from folds.schemes"):
+        nested_cross_validation(few(study, kept), subset, ["ridge"], "toy")
 
 
 def test_labels_must_fit_the_view(study: Study, folds: pd.DataFrame) -> None:
     short = replace(study, labels=Labels(study.labels.values[1:], DIMENSIONS))
     with pytest.raises(ConfigError, match="shape"):
         nested_cross_validation(short, folds, ["ridge"], "toy")
-
-
-def test_ensemble_needs_its_members(study: Study, folds: pd.DataFrame) -> None:
-    with pytest.raises(ConfigError, match="extra_trees"):
-        nested_cross_validation(study, folds, ["ridge", "ensemble"], "toy")

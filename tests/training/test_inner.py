@@ -27,23 +27,76 @@ def test_no_group_on_two_sides_of_an_inner_fold(names: list[str], n_folds: int) 
         assert len(fit) + len(held) == len(names)
 
 
-@given(groupings, st.floats(0.05, 0.6), st.integers(0, 5))
-def test_no_group_on_two_sides_of_the_validation_split(
-    names: list[str], fraction: float, seed: int
+def by_share(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Groups that fit into the share, in seeded order, else the smallest: which rows are held.
+
+    Written out again: published numbers depend on it.
+    """
+    names, sizes = np.unique(groups.astype(str), return_counts=True)
+    room, held = fraction * len(groups), []
+    for i in np.random.default_rng(seed).permutation(len(names)):
+        if sizes[i] <= room:
+            held.append(names[i])
+            room -= sizes[i]
+    return np.isin(groups.astype(str), held or [names[sizes.argmin()]])
+
+
+@given(groupings, st.floats(0.05, 0.6), st.integers(0, 5), st.integers(1, 60))
+def test_validation_keeps_groups_whole_and_holds_enough(
+    names: list[str], fraction: float, seed: int, n_equal: int
 ) -> None:
+    """The share where it is enough, more whole groups where it is not, None where none are left."""
     groups = np.array(names, dtype=object)
-    fit, held = validation_split(groups, fraction, seed)
+    labels = np.maximum(np.arange(len(names)), n_equal)[:, None] * [[1.0, 0.0]]
+    share = by_share(groups, fraction, seed)
+    split = validation_split(groups, fraction, seed, labels)
+    if split is None:
+        assert min(share.sum(), (~share).sum()) < 2 or not np.ptp(labels[share], axis=0).any()
+        return
+    fit, held = split
     assert not set(groups[fit]) & set(groups[held])
     assert sorted([*fit, *held]) == list(range(len(names)))
-    assert len(fit)
-    assert len(held)
-    smallest = min(names.count(name) for name in names)
-    assert len(held) <= max(fraction * len(names), smallest)
+    assert min(len(fit), len(held)) >= 2
+    assert np.ptp(labels[held], axis=0).any()
+    assert set(np.flatnonzero(share)) <= set(held)
+    if share.sum() >= 2 and np.ptp(labels[share], axis=0).any():
+        assert held.tolist() == np.flatnonzero(share).tolist()
+
+
+@given(st.integers(10, 200), st.integers(200, 1200), st.integers(0, 5))
+def test_large_corpora_are_divided_by_the_share_alone(
+    n_groups: int, n_clips: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    groups = np.array([f"g{i}" for i in random.integers(0, n_groups, n_clips)], dtype=object)
+    split = validation_split(groups, 0.15, seed, random.normal(size=(n_clips, 3)))
+    assert split is not None
+    assert split[1].tolist() == np.flatnonzero(by_share(groups, 0.15, seed)).tolist()
 
 
 def test_validation_takes_the_smallest_group_where_none_fits() -> None:
     groups = np.array(["x"] * 5 + ["y"] * 4 + ["z"] * 6, dtype=object)
-    assert validation_split(groups, 0.15, 42)[1].tolist() == [5, 6, 7, 8]
+    split = validation_split(groups, 0.15, 42)
+    assert split is not None
+    assert split[1].tolist() == [5, 6, 7, 8]
+
+
+def test_validation_grows_by_the_smallest_groups() -> None:
+    groups = np.array(["a", "b", "c", "c", "d", "d", "d"], dtype=object)
+    labels = np.array([[0.5], [0.5], [0.5], [0.1], [0.2], [0.3], [0.4]])
+    for given_labels, expected in ((None, [0, 1]), (labels, [0, 1, 2, 3])):
+        split = validation_split(groups, 0.01, 0, given_labels)
+        assert split is not None
+        assert split[1].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [("ab", [1, 2]), ("aabb", [1, 1, 1, 1]), ("abbbb", [1, 2, 3, 4, 5]), ("abc", [1, 2, 3])],
+)
+def test_validation_that_cannot_be_spared_is_none(names: str, values: list[float]) -> None:
+    labels = np.array(values, dtype=np.float64)[:, None]
+    assert validation_split(np.array(list(names), dtype=object), 0.15, 0, labels) is None
 
 
 def test_one_group_cannot_be_divided() -> None:

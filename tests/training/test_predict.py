@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from pianoeval.cache import ItemCache
-from pianoeval.errors import ConfigError
+from pianoeval.errors import BadInputError, ConfigError, PianoevalError
+from pianoeval.evaluate.corpus import read_predictions
 from pianoeval.evaluate.splits import make_folds
-from pianoeval.params import FoldParams, Params, ProbeParams, RunParams, ViewParams
+from pianoeval.params import Axes, FoldParams, Params, ProbeParams, RunParams, ViewParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.training import predict
 from pianoeval.training.predict import STEP, predict_features
@@ -33,7 +34,14 @@ def make_params(models: list[str], task: str = "rating", **probe: Any) -> Params
     """The blocks that training reads; ``probe`` replaces single models' parameters."""
     view = ViewParams.model_validate({"models": models})
     return Params.model_construct(
+        axes=Axes(
+            corpus=["toy"],
+            instrument=["grand", "upright"],
+            encoder=["mel"],
+            features=["symbolic", "mel"],
+        ),
         run=RunParams(workers=1),
+        folds=FOLDS,
         views={"symbolic": {"toy": view}},
         probe=ProbeParams.model_validate(PROBE | probe | {"task": task}),
     )
@@ -47,6 +55,7 @@ def corpus(tmp_path: Path) -> dict[str, Any]:
             "clip": f"m{m}_s{s}_p{p}", "parent": None, "sha256": f"{m}{s}{p}",
             "is_score_render": False, "composition": "c", "movement": f"m{m}",
             "segment": f"m{m}_s{s}", "content_group": f"m{m}_s{s}", "player": f"p{p}", "take": "1",
+            "midi_path": f"source/midi/m{m}_s{s}_p{p}.mid",
         }
         for m in range(2) for s in range(3) for p in range(3)
     ]  # fmt: skip
@@ -175,8 +184,43 @@ def test_a_corpus_without_labels_of_the_task_is_refused(corpus: dict[str, Any]) 
     with pytest.raises(ConfigError, match=r"no labels of task 'pleasure' .*expertise, rating"):
         predict_features("symbolic", make_params(["ridge"], task="pleasure"), **corpus)
     corpus["labels"] = corpus["labels"].iloc[:0]
-    with pytest.raises(ConfigError, match=r"no labels of task 'rating' .*add labels"):
+    with pytest.raises(ConfigError, match=r"no labels of task 'rating' .*add labels") as error:
         predict_features("symbolic", make_params(["ridge"]), **corpus)
+    still = "dvc repro symbolic@toy pool@toy-mel-grand pool@toy-mel-upright"
+    assert str(error.value).endswith(still)
+
+
+def test_folds_that_could_not_be_cut_say_why(corpus: dict[str, Any]) -> None:
+    one = corpus["manifest"].assign(movement="m0", segment="m0_s0", content_group="g")
+    change = {"manifest": one, "folds": make_folds(one, FOLDS)}
+    assert change["folds"].empty
+    with pytest.raises(BadInputError, match="no scheme of folds") as error:
+        predict_features("symbolic", make_params(["ridge"]), **(corpus | change))
+    assert "segment: all clips share one segment: m0_s0" in str(error.value)
+    assert "movement: all clips share one movement: m0" in str(error.value)
+    assert error.value.next_step
+
+
+def test_recordings_without_midi_leave_symbolic_features_out(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An empty table of the same columns and types, of which evaluation makes no view."""
+    paths, params = corpus["paths"], make_params(["ridge"])
+    full = predict_features("symbolic", params, **corpus)
+    corpus["manifest"] = corpus["manifest"].assign(midi_path=None)
+    paths.symbolic.unlink()
+    empty = predict_features("symbolic", params, **corpus)
+    assert "no clip has MIDI: symbolic features are left out" in caplog.text
+    pd.testing.assert_frame_equal(empty, full.iloc[:0])
+    paths.predictions("mel").parent.mkdir(parents=True, exist_ok=True)
+    full.assign(features="mel").to_parquet(paths.predictions("mel"), index=False)
+    empty.to_parquet(paths.predictions("symbolic"), index=False)
+    assert list(read_predictions(paths, ["symbolic", "mel"])) == ["mel"]
+    assert read_predictions(paths, ["symbolic"]) == {}
+    one = corpus["manifest"]["midi_path"].where(corpus["manifest"].index > 0, "source/midi/a.mid")
+    corpus["manifest"] = corpus["manifest"].assign(midi_path=one)
+    with pytest.raises(PianoevalError, match="no symbolic table"):
+        predict_features("symbolic", params, **corpus)
 
 
 def test_features_without_a_view_are_refused(corpus: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import evaluation_cases as cases
@@ -11,13 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pianoeval.cache import Item
 from pianoeval.corpora.manifest import write_labels, write_manifest
 from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.evaluate.corpus import evaluate_workspace, read_predictions
+from pianoeval.evaluate.quarantined import quarantined_clips
 from pianoeval.evaluate.splits import make_folds
+from pianoeval.features.pooling import pool_store
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file
+from pianoeval.report import load_corpus_report, metrics_summary, write_report
+from pianoeval.store import RaggedStore, write_store
 
 # As docs and consumers know it: written out, not imported.
 COLUMNS = [
@@ -61,7 +67,25 @@ def paths(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Co
             for i, view in enumerate(views)
         ]
         pd.concat(parts).to_parquet(found.predictions(features), index=False)
+    write_symbolic(found, list(manifest["clip"]), {})
+    write_pooled(found, list(manifest["clip"]), {})
     return found
+
+
+def write_symbolic(paths: CorpusPaths, clips: list[str], quarantined: dict[str, str]) -> None:
+    table = pd.DataFrame({"clip": clips, "x": 1.0})
+    table.attrs["quarantined"] = quarantined
+    paths.symbolic.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(paths.symbolic, index=False)
+
+
+def write_pooled(paths: CorpusPaths, clips: list[str], quarantined: dict[str, str]) -> None:
+    frames = np.ones((2, 1, 2), np.float16)
+    arrays = {"frames": frames, "level": np.zeros(3, np.float32)}
+    items = [(clip, f"key-{clip}", Item(arrays, {}, "")) for clip in clips]
+    store = paths.embeddings("mel", "piano")
+    write_store(store, items, attrs={"layers": ["1"]}, quarantined=quarantined)
+    pool_store(RaggedStore(store), ["mean"], paths.pooled("mel", "piano"))
 
 
 def receipt(paths: CorpusPaths) -> dict[str, str]:
@@ -137,3 +161,42 @@ def test_the_receipt_follows_the_predictions(paths: CorpusPaths, params: Params,
     assert "mel.parquet" in changed
     assert "symbolic.parquet" not in changed
     assert ("results.csv" in changed) == (by > 0)
+
+
+def test_quarantined_clips_reach_the_page(paths: CorpusPaths, params: Params) -> None:
+    paths.source.mkdir()
+    (paths.source / "quarantine.json").write_text(json.dumps({"early": "<b>not MIDI</b>"}))
+    write_symbolic(paths, ["a"], {"unread": "too many notes"})
+    write_pooled(paths, ["a"], {"late": "a worker died", "early": "later reason"})
+    evaluate_workspace(paths, params)
+    summary = json.loads((paths.results / "summary.json").read_text(encoding="utf-8"))
+    assert summary["quarantined"] == {
+        "early": "<b>not MIDI</b>", "late": "a worker died", "unread": "too many notes",
+    }  # fmt: skip
+    report = load_corpus_report(paths, params.axes.features)
+    write_report([report], paths.workspace / "index.html")
+    page = (paths.workspace / "index.html").read_text(encoding="utf-8")
+    assert '<th scope="row">late</th><td>a worker died</td>' in page
+    assert "&lt;b&gt;not MIDI&lt;/b&gt;" in page
+
+
+def test_a_store_behind_the_features_must_be_there(paths: CorpusPaths, params: Params) -> None:
+    shutil.rmtree(paths.pooled("mel", "piano"))
+    with pytest.raises(MissingAssetError, match="no pooled vectors of mel") as error:
+        evaluate_workspace(paths, params)
+    assert "pool@toy-mel-piano" in str(error.value.next_step)
+    axes = params.axes.model_copy(update={"features": ["symbolic"]})
+    assert quarantined_clips(paths, params.model_copy(update={"axes": axes})) == {}
+
+
+def test_a_corpus_of_recordings_only(paths: CorpusPaths, params: Params) -> None:
+    """Nothing has MIDI, so the symbolic features predict nothing: their table is empty."""
+    write_symbolic(paths, [], {})
+    path = paths.predictions("symbolic")
+    pd.read_parquet(path).iloc[:0].to_parquet(path, index=False)
+    evaluate_workspace(paths, params)
+    table = pd.read_csv(paths.results / "results.csv")
+    assert set(table["features"]) == {"none", "lookup", "mel", "mel-quiet"}
+    report = load_corpus_report(paths, params.axes.features)
+    write_report([report], paths.workspace / "index.html")
+    assert metrics_summary([report])["toy"]["movement"]["best_model"] == "mel/ridge"
