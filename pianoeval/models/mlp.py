@@ -39,10 +39,6 @@ from pianoeval.models.network import (
 from pianoeval.params import MlpParams
 
 _log = logging.getLogger(__name__)
-
-# A step on fewer features is too short to share among threads: they mostly wait for one another,
-# on a busy machine a hundred times longer than the step takes.
-_FEATURES_WORTH_THREADS = 1024
 _WITHOUT = "remove mlp from views.*.models in params.yaml, or label more clips"
 _BYTES_PER_VALUE = 4 * 5  # weights, gradient, two moments, best weights; float32
 
@@ -241,9 +237,10 @@ def _mean_r2(truth: Tensor, output: Tensor, name: str) -> float:
 
 
 @contextmanager
-def _threads(n_features: int) -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
+    """Threads wait for one another: on a shared machine two were slower than one by far."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if n_features >= _FEATURES_WORTH_THREADS else 1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -281,7 +278,7 @@ def predict_mlp(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction
     values = params.hidden * (folds[0].x.shape[1] + folds[0].y.shape[1] + 1)
     at_once = max(1, int(params.memory_mb * 2**20 / (_BYTES_PER_VALUE * values)))
     predictions = []
-    with _threads(folds[0].x.shape[1]):
+    with _one_thread():
         for start in range(0, len(folds), at_once):
             predictions += _train(folds[start : start + at_once], params)
     return predictions
