@@ -1,4 +1,4 @@
-"""Command line beside ``dvc repro``: ``pianoeval doctor | plan | fetch | table | corpus``."""
+"""Commands beside ``dvc repro``: ``doctor | plan | fetch | table | compare | export | corpus``."""
 
 from __future__ import annotations
 
@@ -125,6 +125,56 @@ def table(
 
     results = load_corpus_report(CorpusPaths(corpus), [], results_only=True).results
     typer.echo(markdown_table(results, metric, subset, model or ()))
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="PLACE[:features/model]; PLACE is a folder or rev.")],
+    run_b: Annotated[str, typer.Argument(help="The same; differences are B − A.")],
+    corpus: Annotated[str | None, typer.Option(help="Where both runs have several.")] = None,
+    scheme: Annotated[list[str] | None, typer.Option(help="Only these schemes.")] = None,
+    metric: Annotated[str, typer.Option(help="r2_pooled, pairwise_005 …")] = "r2_pooled",
+    subset: Annotated[str, typer.Option(help="all or human.")] = "all",
+    as_json: JsonOption = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+) -> None:
+    """Compare two runs, or two rows of one, clip by clip, with a verdict in words."""
+    from pianoeval.compare import findings, show
+
+    found = findings.compare_runs(run_a, run_b, corpus, scheme or (), metric, subset)
+    if as_json or markdown:
+        typer.echo(show.as_json(found) if as_json else show.as_markdown(found))
+        return
+    typer.echo("\n".join(show.heading(found)))
+    if show.listed(found):
+        Console(width=None if sys.stdout.isatty() else 140).print(show.as_table(found))
+    typer.echo("\n".join(show.as_text(found)))
+
+
+@app.command()
+def export(
+    corpus: Annotated[str, typer.Argument(help="A corpus with features, labels and results.")],
+    model: Annotated[str, typer.Argument(help="VIEW/ridge, as in the report: transkun-4/ridge.")],
+    out: Annotated[Path, typer.Option(help="New folder for the model and its card.")],
+) -> None:
+    """Train a model on all labelled clips and write it with a model card."""
+    from pianoeval.params_file import load_params
+    from pianoeval.paths import CorpusPaths
+    from pianoeval.report import load_corpus_report
+    from pianoeval.report.card import model_card
+    from pianoeval.training.export import save_exported
+    from pianoeval.training.final import train_final
+
+    view, slash, name = model.partition("/")
+    if not slash:
+        raise ConfigError(
+            f"'{model}' names no model", allowed="VIEW/ridge",
+            next_step=f"pianoeval export {corpus} {model}/ridge --out {out}",
+        )  # fmt: skip
+    trained = train_final(CorpusPaths(corpus), load_params(), view, name)
+    report = load_corpus_report(CorpusPaths(corpus), [], results_only=True)
+    save_exported(trained, out, model_card(trained.config, report))
+    typer.echo(f"{model} is in {out}: read {out / 'README.md'} before you pass it on")
 
 
 @corpus_app.command("get")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -193,6 +193,24 @@ class BoostingParams(Block):
     seed: int = 42
 
 
+class ControlParams(Block):
+    """Labels of other clips, for ridge on the first view of each source of features."""
+
+    labels: list[Literal["shuffled_labels", "swapped_pieces"]] = Field(
+        ["shuffled_labels", "swapped_pieces"], description="empty = none"
+    )
+    seed: int = Field(42, ge=0)
+
+
+class LearningCurveParams(Block):
+    """Ridge on parts of the training side, on the first view of each source of features."""
+
+    percents: list[Annotated[int, Field(ge=1, le=99)]] = Field(
+        [12, 25, 50], description="of the training clips; empty = none"
+    )
+    seed: int = Field(42, ge=0)
+
+
 class ProbeParams(Block):
     """Which labels, and what each model is given."""
 
@@ -202,6 +220,8 @@ class ProbeParams(Block):
     extra_trees: TreeParams
     boosting: BoostingParams
     ensemble: list[ModelName] = Field(min_length=1, description="averaged with equal weight")
+    controls: ControlParams = ControlParams()
+    learning_curve: LearningCurveParams = LearningCurveParams()
 
 
 class EvaluateParams(Block):
@@ -213,7 +233,19 @@ class EvaluateParams(Block):
     min_within_reliability: float = Field(
         0.1, ge=0, le=1, description="below it a dimension is left out of mean pairwise accuracy"
     )
+    min_players: int = Field(
+        6, ge=2, description="with fewer players, content groups alone are resampled"
+    )
     seed: int = 42
+
+
+class ReportParams(Block):
+    """Clips to see and hear on the page."""
+
+    instrument: str = Field(description="render that is played; one of axes.instrument")
+    audio: Literal["redistributable", "always", "never"] = Field(
+        "redistributable", description="which clips' sound goes into the page"
+    )
 
 
 class Params(Block):
@@ -232,3 +264,4 @@ class Params(Block):
     views: dict[str, dict[str, ViewParams]] = Field(description="by features, then by name")
     probe: ProbeParams
     evaluate: EvaluateParams
+    report: ReportParams

@@ -101,6 +101,7 @@ def _named(params: Params) -> list[tuple[str, list[str], list[str]]]:
         ("axes.features", axes.features, list(params.views)),
         ("axes.features", axes.features, ["symbolic", *axes.encoder]),
         ("contours.instrument", [params.contours.instrument], axes.instrument),
+        ("report.instrument", [params.report.instrument], axes.instrument),
     ]
     for features in axes.features:
         for name, view in params.views.get(features, {}).items():

@@ -77,6 +77,11 @@ class CorpusPaths:
     def folds(self) -> Path:
         return self.root / "folds.parquet"
 
+    @property
+    def audit(self) -> Path:
+        """Receipt of a clean leak audit, without which nothing is trained."""
+        return self.root / "audit.json"
+
     def audio(self, instrument: str) -> Path:
         return self.root / "audio" / f"{instrument}.zarr"
 
@@ -100,6 +105,11 @@ class CorpusPaths:
     def evaluated(self) -> Path:
         """Receipt of an evaluation: what the report stage depends on."""
         return self.workspace / "data" / "evaluated" / f"{self.corpus}.json"
+
+    @property
+    def examples(self) -> Path:
+        """Notes and sound of single clips, beside the receipt because the report reads both."""
+        return self.workspace / "data" / "evaluated" / f"{self.corpus}.examples.json"
 
     @property
     def results(self) -> Path:

@@ -91,7 +91,8 @@ def test_names_become_folders(data: dict[str, Any], name: str) -> None:
 def test_every_parameter_stands_in_the_file(data: dict[str, Any]) -> None:
     """A default in code would change numbers that DVC does not know of."""
     full = parse_params(data).model_dump(mode="json", exclude_unset=False)
-    for block in ("run", "midi", "render", "contours", "pool", "folds", "probe", "evaluate"):
+    blocks = "run", "midi", "render", "contours", "pool", "folds", "probe", "evaluate", "report"
+    for block in blocks:
         assert set(_leaves(full[block])) == set(_leaves(data[block])), block
 
 

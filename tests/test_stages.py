@@ -26,7 +26,20 @@ from pianoeval.errors import ConfigError
 from pianoeval.midi.io import Performance, write_midi
 from pianoeval.params import CorpusParams
 from pianoeval.store import RaggedStore
-from stages import contours, degrade, embed, evaluate, fetch, folds, ingest, pool, probe, render
+from stages import (
+    audit,
+    contours,
+    degrade,
+    embed,
+    evaluate,
+    examples,
+    fetch,
+    folds,
+    ingest,
+    pool,
+    probe,
+    render,
+)  # fmt: skip
 from stages import report as report_stage
 from stages import symbolic as symbolic_stage
 
@@ -34,7 +47,8 @@ PYTHON = Path(sys.executable)
 STAGES = {
     "fetch@studio", "ingest@studio", "degrade@studio", "render@studio-grand", "contours@studio",
     "embed@studio-mel-grand", "pool@studio-mel-grand", "symbolic@studio", "folds@studio",
-    "probe@studio-symbolic", "probe@studio-mel", "evaluate@studio", "report",
+    "audit@studio", "probe@studio-symbolic", "probe@studio-mel", "evaluate@studio",
+    "examples@studio", "report",
 }  # fmt: skip
 
 
@@ -125,7 +139,7 @@ PROBES = {"probe@studio-symbolic", "probe@studio-mel"}
     ("block", "key", "value", "stages"),
     [
         # evaluate hashes the configuration behind each number, so it reads these too
-        ("probe", "ridge", {"lambdas": [10.0]}, {*PROBES, "evaluate@studio"}),
+        ("probe", "ridge", {"lambdas": [10.0]}, {"audit@studio", *PROBES, "evaluate@studio"}),
         ("pool", "stats", ["mean"], {"pool@studio-mel-grand", "evaluate@studio"}),
         ("folds", "seed", 7, {"folds@studio", "evaluate@studio"}),
         ("evaluate", "n_bootstrap", 300, {"evaluate@studio"}),
@@ -281,9 +295,11 @@ def test_a_folder_of_recordings_becomes_results(
     pool.main("folder", "mel", "grand")
     symbolic_stage.main("folder")
     folds.main("folder")
+    audit.main("folder")
     for features in ("symbolic", "mel"):
         probe.main("folder", features)
     evaluate.main("folder")
+    examples.main("folder")
     report_stage.main()
 
     root = workspace / "data" / "folder"
@@ -320,7 +336,7 @@ def test_a_folder_without_labels_stops_at_the_probe(
     for name in ("a", "b"):
         write_midi(scale, tmp_path / "recordings" / f"{name}.mid")
     get_corpus("folder", CorpusParams(loader="folder"), tmp_path / "recordings")
-    for stage in (fetch, ingest, degrade, symbolic_stage, folds):
+    for stage in (fetch, ingest, degrade, symbolic_stage, folds, audit):
         stage.main("folder")
     with pytest.raises(ConfigError, match=r"no labels of task 'rating' .*add labels"):
         probe.main("folder", "symbolic")

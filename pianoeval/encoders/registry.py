@@ -16,8 +16,8 @@ _ASSETS: dict[str, tuple[str, ...]] = {"transkun": ("transkun-2.0",), "mel": ()}
 
 
 def required_assets(params: EncoderParams) -> tuple[str, ...]:
-    """Assets that must be fetched before the encoder can run."""
-    return _ASSETS[params.kind]
+    """Assets that must be fetched before the encoder can run; none for random weights."""
+    return _ASSETS[params.kind] if params.weights == "pretrained" else ()
 
 
 def encoder_spec(params: EncoderParams, name: str | None = None) -> EncoderSpec:

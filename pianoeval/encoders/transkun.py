@@ -37,7 +37,9 @@ from pianoeval.encoders.transkun_net import (
     TranskunNet,
     linear,
 )
-from pianoeval.encoders.transkun_weights import ASSET, convert_state, load_state, random_state
+from pianoeval.encoders.transkun_random import VERSION as RANDOM_VERSION
+from pianoeval.encoders.transkun_random import random_state
+from pianoeval.encoders.transkun_weights import ASSET, convert_state, load_state
 from pianoeval.errors import ConfigError
 from pianoeval.params import EncoderParams
 
@@ -72,7 +74,8 @@ def transkun_spec(params: EncoderParams, name: str = "transkun") -> EncoderSpec:
             next_step="edit params.yaml",
         )  # fmt: skip
     steps = round(params.chunk_s * SAMPLE_RATE_HZ / PERIOD)
-    options = () if params.weights == "pretrained" else (("random_seed", params.seed),)
+    trained = params.weights == "pretrained"
+    drawn = (("random_version", RANDOM_VERSION), ("random_seed", params.seed))
     return EncoderSpec(
         name=name,
         kind="transkun",
@@ -83,19 +86,19 @@ def transkun_spec(params: EncoderParams, name: str = "transkun") -> EncoderSpec:
         layer_names=tuple(LAYERS[i] for i in parse_layers(params.layers, LAYERS)),
         dim=EMBEDDING_DIM,
         precision=params.precision,
-        weights_sha256=ASSETS[ASSET].sha256,
+        weights_sha256=ASSETS[ASSET].sha256 if trained else "",
         code_version=CODE_VERSION,
-        options=options,
+        options=() if trained else drawn,
     )
 
 
 class TranskunEncoder(Encoder):
-    """Transkun 2.0, from the fetched weights (or its random control).
+    """Transkun 2.0, from the fetched weights; or as it is before training, without them.
 
     Raises
     ------
     MissingAssetError
-        The weights have not been fetched, or have another hash.
+        The weights are wanted and have not been fetched, or have another hash.
     CorruptDataError
         A parameter is missing, unexpected or misshapen.
     """
@@ -105,9 +108,7 @@ class TranskunEncoder(Encoder):
     ) -> None:
         self.spec = transkun_spec(params, name)
         self.device = torch.device(device)
-        state = load_state()
-        if params.weights == "random":
-            state = random_state(state, params.seed)
+        state = load_state() if params.weights == "pretrained" else random_state(params.seed)
         dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
         net = TranskunNet(convert_state(state), self.spec.chunk_samples, dtype)
         self.net = net.to(self.device)

@@ -1,4 +1,4 @@
-"""Weights of Transkun 2.0: loading, laying out for our forward pass, and a random control.
+"""Weights of Transkun 2.0: loading, and laying out for our forward pass.
 
 The weights (and the architecture they belong to) are used under this licence:
 
@@ -24,7 +24,6 @@ The weights (and the architecture they belong to) are used under this licence:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -104,31 +103,3 @@ def _block(left: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
             new[f"{axis}.up.{part}"] = left.pop(f"{feed}module.0.{part}")
     new["memory.weight"] = torch.cat(memory)
     return new
-
-
-def random_state(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The control without training: every learned matrix drawn afresh, shapes unchanged.
-
-    Matrices and kernels are normal with variance 1 / fan-in, biases 0, norms and LayerScale 1.
-    The mel matrix and the Hann window are no weights and stay; the Gaussian windows become those
-    of the published initialisation (equally spaced, sigma = sigmoid(-1)).
-    """
-    generator = torch.Generator().manual_seed(seed)
-    new = dict(state)
-    for name in sorted(name for name in state if name.startswith("backbone.")):
-        shape = state[name].shape
-        if len(shape) > 1:
-            fan_in = shape[0] if "upConv1dSkip" in name else math.prod(shape[1:])
-            new[name] = torch.randn(shape, generator=generator) / math.sqrt(fan_in)
-        else:
-            value = 1.0 if name.endswith("scale") or _is_norm(name) else 0.0
-            new[name] = torch.full(shape, value)
-    n = len(state[_SPECTRUM + "winGen.sigma"])
-    new[_SPECTRUM + "winGen.sigma"] = -torch.ones(n)
-    new[_SPECTRUM + "winGen.center"] = torch.logit(torch.arange(1, n + 1) / (n + 1))
-    return new
-
-
-def _is_norm(name: str) -> bool:
-    """Weights of the group norms; every other vector named ``weight`` would be a matrix."""
-    return name.endswith(".weight")

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
 from pianoeval.errors import MissingAssetError
+from pianoeval.evaluate.comparisons import (
+    compare_models,
+    compared_metrics,
+    compared_models,
+    comparisons_table,
+)
+from pianoeval.evaluate.diagnostics.assemble import diagnostics
 from pianoeval.evaluate.quarantined import quarantined_clips
-from pianoeval.evaluate.results import evaluate_corpus
+from pianoeval.evaluate.results import evaluate_state
+from pianoeval.evaluate.state import Evaluation
+from pianoeval.evaluate.summary import summarise
+from pianoeval.evaluate.tables import results_table
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import git_commit, sha256_file
@@ -42,25 +54,69 @@ def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.Da
 
 
 def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
-    """Write ``results.csv`` and ``summary.json`` of one corpus, and the receipt of both.
+    """Write everything that is said of one corpus, and the receipt of it.
 
-    Raises what :func:`~pianoeval.evaluate.results.evaluate_corpus` and
+    ``results.csv``, ``comparisons.csv``, ``diagnostics.json``, ``latent.csv``, ``summary.json``.
+    Raises what :func:`~pianoeval.evaluate.results.evaluate_state`,
+    :func:`~pianoeval.evaluate.diagnostics.assemble.diagnostics` and
     :func:`~pianoeval.evaluate.quarantined.quarantined_clips` raise.
     """
     ratings = read_table(paths.ratings) if paths.ratings.is_file() else None
     predictions = read_predictions(paths, params.axes.features)
     quarantined = quarantined_clips(paths, params)
-    results, summary = evaluate_corpus(
-        read_manifest(paths.manifest), read_labels(paths.labels), read_table(paths.folds),
+    folds = read_table(paths.folds)
+    state = evaluate_state(
+        read_manifest(paths.manifest), read_labels(paths.labels), folds,
         predictions, ratings, params, git_commit(),
     )  # fmt: skip
-    summary["quarantined"] = quarantined
+    results = results_table(state.rows)
+    found, maps = diagnostics(paths, params, state, results, folds)
     paths.results.mkdir(parents=True, exist_ok=True)
-    table, text = paths.results / "results.csv", paths.results / "summary.json"
-    results.to_csv(table, index=False, float_format="%.6g", lineterminator="\n")
-    text.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    written = [
+        _write_table(paths.results / "results.csv", results),
+        _write_table(paths.results / "comparisons.csv", comparisons(state, params)),
+        _write_json(paths.results / "diagnostics.json", found),
+        _write_table(paths.results / "latent.csv", maps),
+        _write_json(
+            paths.results / "summary.json", summarise(state) | {"quarantined": quarantined}
+        ),
+    ]
     inputs = [paths.predictions(name) for name in params.axes.features]
-    _write_receipt(paths.evaluated, [table, text, paths.manifest, paths.labels, *inputs])
+    _write_receipt(paths.evaluated, [*written, paths.manifest, paths.labels, *inputs])
+
+
+def comparisons(state: Evaluation, params: Params) -> pd.DataFrame:
+    """Every pair of baselines and models of first views, under every scheme.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``comparisons.COMPARISON_COLUMNS``.
+    """
+    views = {source: params.views[source] for source in params.axes.features}
+    scale = state.scale
+    rows: list[dict[str, Any]] = []
+    for (scheme, subset), found in state.scored.items():
+        keys = compared_models(found.predictions, views)
+        has_human = (scheme, "human") in state.scored
+        for metric in compared_metrics(subset, has_human, params.evaluate.margins):
+            rows += compare_models(
+                scheme, subset, metric, found.design, found.y,
+                {key: found.predictions[key] for key in keys}, found.means,
+                scale.averaged(metric), state.manifest, params.evaluate,
+            )  # fmt: skip
+    return comparisons_table(rows)
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> Path:
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    return path
+
+
+def _write_json(path: Path, found: Mapping[str, Any]) -> Path:
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
 
 
 def _write_receipt(path: Path, files: list[Path]) -> None:

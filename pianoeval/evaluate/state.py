@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pianoeval.evaluate.bootstrap import draw_counts
-from pianoeval.evaluate.metrics import Array
+from pianoeval.evaluate.protocol.controls import base_view
+from pianoeval.evaluate.scoring import Scale, Scored
+from pianoeval.evaluate.statistics.classification import metric_family
+from pianoeval.evaluate.statistics.metrics import Array
 from pianoeval.params import EvaluateParams, Params
 from pianoeval.provenance import config_hash
 
@@ -28,6 +29,7 @@ class Sizes:
     clips: int
     clusters: int
     pairs: int
+    players: int = 1  # that are resampled; 1 = players are too few or unknown
 
 
 @dataclass(eq=False)
@@ -49,23 +51,20 @@ class Evaluation:
     reliability: dict[str, pd.DataFrame] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     undefined: set[tuple[str, str, str]] = field(default_factory=set)
+    unbounded: set[tuple[str, str]] = field(default_factory=set)
     headlines: dict[str, dict[str, Headline]] = field(default_factory=dict)
+    controls: dict[str, dict[str, Headline]] = field(default_factory=dict)
+    scored: dict[tuple[str, str], Scored] = field(default_factory=dict)
     sizes: list[Sizes] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
-    _counts: dict[int, Array] = field(default_factory=dict)
+    leaks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    skipped: dict[str, str] = field(default_factory=dict)
 
-    def counts(self, n_clusters: int) -> Array:
-        """The bootstrap draws over so many clusters: one set, shared by all models."""
-        if n_clusters not in self._counts:
-            drawn = draw_counts(n_clusters, self.params.n_bootstrap, self.params.seed)
-            self._counts[n_clusters] = drawn
-        return self._counts[n_clusters]
-
-    def averaged(self, metric: str) -> NDArray[np.bool_]:
-        """Dimensions that enter the mean of a metric."""
-        if not metric.startswith("pairwise"):
-            return np.ones(len(self.dimensions), bool)
-        return np.array([name not in self.unreliable for name in self.dimensions])
+    @property
+    def scale(self) -> Scale:
+        """What is the same for every scheme and model."""
+        ranked = np.array([name not in self.unreliable for name in self.dimensions])
+        return Scale(self.params, metric_family(self.task, self.values), self.values, ranked)
 
 
 def row_hashes(params: Params, corpus: str, views: Iterable[str]) -> dict[str, str]:
@@ -89,15 +88,17 @@ def row_hashes(params: Params, corpus: str, views: Iterable[str]) -> dict[str, s
 
 def _read_by(params: Params, name: str) -> dict[str, Any]:
     """Parameters of a view, and of what its features were computed with."""
+    of = {} if base_view(name) == name else {"name": name}
     for features, views in params.views.items():
-        view = views.get(name)
+        view = views.get(base_view(name))
         if view is None:
             continue
         if features not in params.encoders:
-            return {"view": view}
+            return {"view": view, **of}
         instruments = view.instruments or params.axes.instrument
         return {
             "view": view,
+            **of,
             "encoder": params.encoders[features],
             "instruments": {i: params.instruments[i] for i in instruments},
             "render": params.render,

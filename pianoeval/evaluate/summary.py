@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from pianoeval.evaluate import leaks
-from pianoeval.evaluate.bootstrap import Resampled
-from pianoeval.evaluate.splits import SCHEMES
+from pianoeval.evaluate.notes import is_simulated, notes
+from pianoeval.evaluate.protocol import leaks
+from pianoeval.evaluate.protocol.controls import SHUFFLED_LABELS, base_view
+from pianoeval.evaluate.protocol.leaks import LeakError
+from pianoeval.evaluate.protocol.splits import SCHEMES
+from pianoeval.evaluate.scoring import JACKKNIFE, Scored, best_of
 from pianoeval.evaluate.state import Evaluation, Headline
+from pianoeval.evaluate.statistics.bootstrap import Resampled
 from pianoeval.evaluate.tables import ModelKey
 
-FEW_CLUSTERS = 10
+OneWay = Mapping[ModelKey, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
 def _number(value: float) -> float | None:
@@ -59,6 +61,7 @@ def headline(
     means: Mapping[ModelKey, Mapping[str, Resampled]],
     ceilings: Mapping[str, float],
     confidence: float,
+    one_way: OneWay,
 ) -> Headline:
     """Best model, best baseline and ceiling of each metric, and their distance.
 
@@ -68,18 +71,30 @@ def headline(
         By model and metric: the mean over dimensions, resampled.
     ceilings : mapping of float, by metric
     confidence : float
+    one_way : mapping
+        By model and metric: limits when one factor alone is resampled.
 
     Returns
     -------
     dict
-        By metric: ``best``, ``best_by_features`` and ``baseline`` (value and interval),
+        By metric: ``best``, ``best_by_features`` and ``baseline`` (value and interval; ``best``
+        also ``one_way`` {factor: limits}, of pooled R² and the headline's pairwise accuracy where
+        two factors are resampled),
         ``n_compared`` (models the best was chosen from), ``advantage`` (best − baseline, paired
         BCa interval), ``ceiling``, ``share_of_way`` (from baseline 0 to ceiling 1),
         ``audio_minus_symbolic`` (best audio − best symbolic model, paired in the same way; None
         unless there are both).
     """
     metrics = list(dict.fromkeys(name for found in means.values() for name in found))
-    return {metric: _line(means, metric, ceilings.get(metric), confidence) for metric in metrics}
+    lines = {m: _line(means, m, ceilings.get(m), confidence) for m in metrics}
+    for metric, line in lines.items():
+        best = line["best"]
+        if best is not None:
+            key = ModelKey(best["features"], best["model"], best["seed"])
+            limits = one_way.get(key, {}).get(metric)
+            if limits is not None:
+                best["one_way"] = {f: [_number(x) for x in two] for f, two in limits.items()}
+    return lines
 
 
 def _line(
@@ -88,8 +103,8 @@ def _line(
     ceiling: float | None,
     confidence: float,
 ) -> dict[str, Any]:
-    found = {key: r[metric] for key, r in means.items() if math.isfinite(r[metric].value[0])}
-    order = sorted(found, key=lambda key: (-found[key].value[0], str(key)))
+    order = best_of(means, metric)
+    found = {key: means[key][metric] for key in order}
     models = [key for key in order if not key.is_baseline]
     baselines = [key for key in order if key.is_baseline]
     by_features: dict[str, ModelKey] = {}
@@ -115,17 +130,47 @@ def _line(
     return line
 
 
-def summarise(
-    state: Evaluation, matrix: pd.DataFrame, skipped: Mapping[str, str]
-) -> dict[str, Any]:
+def control_lines(found: Scored, confidence: float) -> Headline:
+    """Mean pooled R² of each control, ``<view>:<control>`` → ``r2_pooled``."""
+    return {
+        key.features: {"r2_pooled": _difference(means["r2_pooled"], confidence)}
+        for key, means in found.means.items()
+    }
+
+
+def check_controls(found: Scored, confidence: float) -> None:
+    """Nothing can be known of shuffled labels.
+
+    Raises
+    ------
+    LeakError
+        If the interval of mean pooled R² lies above 0.
+    """
+    for key, means in found.means.items():
+        if key.control != SHUFFLED_LABELS:
+            continue
+        value, low = means["r2_pooled"].value[0], means["r2_pooled"].interval(confidence)[0][0]
+        if low > 0:
+            raise LeakError(
+                f"{base_view(key.features)}/{key.model} predicts shuffled labels (pooled R² "
+                f"{value:.3f}, from {low:.3f} up): test labels reach the training side",
+                where=f"scheme '{found.problem.scheme}', subset '{found.problem.subset}'",
+                allowed="an interval that reaches 0 or below",
+                next_step="look for test clips in training: in the features, in the folds, or in "
+                "predictions made on other labels; then dvc repro",
+            )
+
+
+def summarise(state: Evaluation) -> dict[str, Any]:
     """Everything beside the table of results.
 
     Returns
     -------
     dict
         ``corpus, task, commit, simulated, size, bootstrap, sizes, headlines`` (scheme → subset →
-        metric), ``skipped`` (scheme → reason), ``leaks`` (scheme → column → share of test clips),
-        ``declared_overlaps``, ``reliability`` (subset → dimension), ``ranking_excluded``,
+        metric), ``controls`` (scheme → ``view:control`` → ``r2_pooled``), ``skipped`` (scheme →
+        reason), ``leaks`` (scheme → column → share of test clips), ``declared_overlaps``,
+        ``reliability`` (subset → dimension), ``ranking_excluded``,
         ``reliability_unknown``, ``notes`` (sentences).
     """
     manifest, params = state.manifest, state.params
@@ -137,17 +182,20 @@ def summarise(
         "simulated": is_simulated(state),
         "size": {"clip": len(manifest)} | {c: int(manifest[c].nunique()) for c in columns},
         "bootstrap": {
-            "method": "BCa, clusters = content groups",
+            "method": _method(state),
+            "rank_method": f"{JACKKNIFE} over content groups",
             "draws": params.n_bootstrap,
             "confidence": params.confidence,
             "seed": params.seed,
         },
         "sizes": [vars(size) for size in state.sizes],
         "headlines": state.headlines,
-        "skipped": dict(skipped),
-        "leaks": leaks.as_mapping(matrix),
+        "controls": state.controls,
+        "skipped": state.skipped,
+        "leaks": leaks.as_mapping(state.leaks),
         "declared_overlaps": {
-            scheme: sorted(SCHEMES[scheme].declared) for scheme in dict.fromkeys(matrix["scheme"])
+            scheme: sorted(SCHEMES[scheme].declared)
+            for scheme in dict.fromkeys(state.leaks["scheme"])
         },
         "reliability": {
             subset: {
@@ -162,76 +210,7 @@ def summarise(
     }
 
 
-def is_simulated(state: Evaluation) -> bool:
-    """Synthetic performances whose labels nobody rated: the truth is known, the ceiling is 1."""
-    return state.ratings is None and bool((state.manifest["source"] == "synthetic").all())
-
-
-def notes(state: Evaluation) -> list[str]:
-    """What a reader must know, in sentences."""
-    out = [*_cluster_notes(state), *_scheme_notes(state)]
-    if is_simulated(state):
-        out.append(
-            "Labels are the severities that were put in, so they have no rater noise and every "
-            "ceiling is 1; no ceiling rows are given."
-        )
-    elif state.ratings is None:
-        out.append("There are no raw ratings, so no ceiling can be computed.")
-    if state.unreliable:
-        out.append(
-            f"Raters do not agree within segments on {', '.join(state.unreliable)} (reliability "
-            f"below {state.params.min_within_reliability:g}): left out of mean pairwise accuracy."
-        )
-    if state.unknown_reliability:
-        out.append(
-            "How far raters agree within segments is unknown (one rater a clip, or one clip a "
-            f"segment) for {', '.join(state.unknown_reliability)}: kept in mean pairwise accuracy, "
-            "without a ceiling."
-        )
-    for scheme, count in state.dropped.items():
-        out.append(
-            f"{scheme}: {count} labelled clips lack a prediction of some model and are left out "
-            "for all."
-        )
-    for scheme, metric in sorted({(s, m) for s, m, _ in state.undefined}):
-        names = sorted(n for s, m, n in state.undefined if (s, m) == (scheme, metric))
-        out.append(f"{scheme}: {metric} is undefined for some model on {', '.join(names)}.")
-    out.append(
-        "Rank correlations carry no interval: they are not functions of sums over content groups."
-    )
-    return out
-
-
-def _cluster_notes(state: Evaluation) -> list[str]:
-    out = [
-        "Intervals resample content groups. Players recur in many of them, so the intervals are "
-        "narrower than they would be for new players."
-    ]
-    few = {size.clusters for size in state.sizes if size.clusters < FEW_CLUSTERS}
-    for clusters in sorted(few):
-        out.append(
-            f"{clusters} content groups: intervals over so few clusters are rough and tend to be "
-            "too narrow."
-        )
-    return out
-
-
-def _scheme_notes(state: Evaluation) -> list[str]:
-    movements = int(state.manifest["movement"].nunique())
-    schemes = {size.scheme for size in state.sizes}
-    out = []
-    if schemes & {"movement", "movement_player"} and movements < FEW_CLUSTERS:
-        out.append(
-            f"{movements} movements: the movement folds show how models carry over to these "
-            f"{movements}. Intervals over so few cannot support a claim about music in general."
-        )
-    if schemes & {"player", "movement_player", "leave_one_player_out", "random"}:
-        out.append(
-            "Pairs are compared inside one fold only: under player folds the two clips of a pair "
-            "otherwise come from models with different training means, and any model that shrinks "
-            "towards its mean would rank them backwards."
-        )
-    for size in state.sizes:
-        if size.subset == "all" and size.pairs == 0:
-            out.append(f"{size.scheme}: no two clips of one segment share a fold, so no pairs.")
-    return out
+def _method(state: Evaluation) -> str:
+    if any(size.players > 1 for size in state.sizes):
+        return "BCa, pigeonhole bootstrap of content groups × players"
+    return "BCa, clusters = content groups"

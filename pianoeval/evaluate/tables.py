@@ -11,13 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pianoeval.errors import CorruptDataError
-from pianoeval.evaluate.baselines import PREDICTION_COLUMNS
-from pianoeval.evaluate.groups import Clips
-from pianoeval.evaluate.metrics import Array
+from pianoeval.evaluate.protocol.baselines import PREDICTION_COLUMNS
+from pianoeval.evaluate.protocol.controls import control_of, fraction_of
+from pianoeval.evaluate.protocol.groups import Clips
+from pianoeval.evaluate.statistics.metrics import Array
 
 RESULT_COLUMNS = [
     "corpus", "task", "scheme", "subset", "features", "model", "dimension", "metric", "value",
-    "ci_low", "ci_high", "n_clips", "n_clusters", "seed", "config_hash", "commit",
+    "ci_low", "ci_high", "interval", "n_clips", "n_clusters", "seed", "config_hash", "commit",
 ]  # fmt: skip
 MEAN = "mean"
 
@@ -38,6 +39,21 @@ class ModelKey:
     def is_symbolic(self) -> bool:
         """Whether the features are symbolic; all other views read audio."""
         return self.features.startswith("symbolic")
+
+    @property
+    def control(self) -> str | None:
+        """The exchanged labels that this was trained on, if any (``controls.CONTROLS``)."""
+        return control_of(self.features)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this was trained on exchanged labels: no candidate for anything."""
+        return self.control is not None
+
+    @property
+    def is_curve(self) -> bool:
+        """Whether this is a point of a learning curve: no candidate for anything."""
+        return fraction_of(self.features) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,11 +183,21 @@ def _matrix(table: Predictions, rows: NDArray[np.intp], shape: tuple[int, int], 
     return out.reshape(shape)
 
 
-def common_clips(matrices: Mapping[ModelKey, Array], y: Array) -> NDArray[np.bool_]:
-    """Labelled clips that every model predicted in full, so that all are compared on the same."""
+def predicted_in_full(p: Array, y: Array) -> NDArray[np.bool_]:
+    """Labelled clips with a prediction of each labelled dimension, shape (n,)."""
     labelled = np.isfinite(y)
-    complete = [(np.isfinite(p) | ~labelled).all(axis=1) for p in matrices.values()]
-    keep: NDArray[np.bool_] = np.logical_and.reduce([labelled.any(axis=1), *complete])
+    return np.asarray((np.isfinite(p) | ~labelled).all(axis=1) & labelled.any(axis=1))
+
+
+def common_clips(matrices: Mapping[ModelKey, Array], y: Array) -> NDArray[np.bool_]:
+    """Labelled clips that every model predicted in full, so that all are compared on the same.
+
+    Controls and learning curves take none away: they are compared with nothing.
+    """
+    keep: NDArray[np.bool_] = np.asarray(np.isfinite(y).any(axis=1))
+    for key, p in matrices.items():
+        if not (key.is_control or key.is_curve):
+            keep &= predicted_in_full(p, y)
     return keep
 
 

@@ -34,10 +34,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Spectrum:
-    """``predict(λ) = left · diag(1 / (power + λ)) · right + mean``."""
+    """Centred features of ``fit`` clips decomposed; it serves any labels of theirs."""
 
     left: Float64  # (out, rank)
     power: Float64  # (rank,) squared singular values of the centred features
+    vectors: Float64  # (features or fit clips, rank)
+    inside: Float64 | None  # (fit clips, features) centred; None in the dual form
+    fit: Rows
+
+    def solve(self, y: Float64) -> _Solution:
+        """The path of solutions for labels ``y``, shape (training clips, outputs)."""
+        mean = y[self.fit].mean(axis=0)
+        centred = y[self.fit] - mean
+        projected = centred if self.inside is None else self.inside.T @ centred
+        return _Solution(self.left, self.power, self.vectors.T @ projected, mean)
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """``predict(λ) = left · diag(1 / (power + λ)) · right + mean``."""
+
+    left: Float64  # (out, rank)
+    power: Float64  # (rank,)
     right: Float64  # (rank, outputs)
     mean: Float64  # (outputs,)
 
@@ -47,20 +65,17 @@ class _Spectrum:
         return np.asarray(self.left @ shrunk + self.mean, dtype=np.float64)
 
 
-def _primal(z: Float64, y: Float64, fit: Rows, out: Rows) -> _Spectrum:
+def _primal(z: Float64, fit: Rows, out: Rows) -> _Spectrum:
     centre = z[fit].mean(axis=0)
     inside, outside = z[fit] - centre, z[out] - centre
     power, vectors = np.linalg.eigh(inside.T @ inside)
-    mean = y[fit].mean(axis=0)
-    right = vectors.T @ (inside.T @ (y[fit] - mean))
-    return _Spectrum(outside @ vectors, np.maximum(power, 0.0), right, mean)
+    return _Spectrum(outside @ vectors, np.maximum(power, 0.0), vectors, inside, fit)
 
 
-def _dual(gram: Float64, y: Float64, fit: Rows, out: Rows) -> _Spectrum:
+def _dual(gram: Float64, fit: Rows, out: Rows) -> _Spectrum:
     power, vectors = np.linalg.eigh(centre_gram(gram, fit, fit))
-    mean = y[fit].mean(axis=0)
     left = centre_gram(gram, fit, out) @ vectors
-    return _Spectrum(left, np.maximum(power, 0.0), vectors.T @ (y[fit] - mean), mean)
+    return _Spectrum(left, np.maximum(power, 0.0), vectors, None, fit)
 
 
 def _choose(errors: Float64, y: Float64, grid: Float64, params: RidgeParams) -> Float64:
@@ -91,6 +106,22 @@ def predict_ridge_fold(fold: Fold, params: RidgeParams) -> FoldPrediction:
     ConfigError
         A penalty ≤ 0, or no inner fold to choose on.
     """
+    return predict_ridge_label_sets(fold, [fold.y], params)[0]
+
+
+def predict_ridge_label_sets(
+    fold: Fold, label_sets: Sequence[Float64], params: RidgeParams
+) -> list[FoldPrediction]:
+    """:func:`predict_ridge_fold` for several labellings of the same training clips.
+
+    Decompositions know no labels, so they are shared; each labelling chooses its own λ, and gets
+    the bits that it would get alone.
+
+    Parameters
+    ----------
+    label_sets : sequence of float64, shape (n_train, outputs)
+        Used instead of ``fold.y``.
+    """
     grid = np.sort(np.asarray(params.lambdas, dtype=np.float64))
     if grid[0] <= 0:
         raise ConfigError("a ridge penalty must be > 0", where="probe.ridge.lambdas")
@@ -98,18 +129,23 @@ def predict_ridge_fold(fold: Fold, params: RidgeParams) -> FoldPrediction:
         raise ConfigError(f"fold {fold.name} has no inner folds to choose λ on")
     rows = fold.gram if fold.is_wide else fold.standardised()
     decompose = _dual if fold.is_wide else _primal
-    errors = np.zeros((len(grid), fold.y.shape[1]))
+    errors = [np.zeros((len(grid), y.shape[1])) for y in label_sets]
     for fit, held in fold.inner:
-        spectrum = decompose(rows, fold.y, fit, held)
-        for index, penalty in enumerate(grid):
-            residual = fold.y[held] - spectrum.predict(np.full(fold.y.shape[1], penalty))
-            errors[index] += np.einsum("ij,ij->j", residual, residual)
-    chosen = _choose(errors, fold.y, grid, params)
-    _warn_at_edge(fold.name, chosen, grid)
+        spectrum = decompose(rows, fit, held)
+        for y, total in zip(label_sets, errors, strict=True):
+            solution = spectrum.solve(y)
+            for index, penalty in enumerate(grid):
+                residual = y[held] - solution.predict(np.full(y.shape[1], penalty))
+                total[index] += np.einsum("ij,ij->j", residual, residual)
     everything = np.arange(fold.n_train)
     test = np.arange(fold.n_train, fold.n_train + len(fold.test))
-    values = decompose(rows, fold.y, everything, test).predict(chosen)
-    return FoldPrediction(values, {"lambda": chosen.tolist()})
+    final = decompose(rows, everything, test)
+    found = []
+    for y, total in zip(label_sets, errors, strict=True):
+        chosen = _choose(total, y, grid, params)
+        _warn_at_edge(fold.name, chosen, grid)
+        found.append(FoldPrediction(final.solve(y).predict(chosen), {"lambda": chosen.tolist()}))
+    return found
 
 
 def predict_ridge(folds: Sequence[Fold], params: RidgeParams) -> list[FoldPrediction]:

@@ -38,7 +38,7 @@ def layer_model(table: MetricTable, views: Sequence[str]) -> str | None:
     return min(means, key=lambda m: (-means[m], m)) if means else None
 
 
-def _spread(positions: Sequence[float], gap: float, limit: float) -> list[float]:
+def spread(positions: Sequence[float], gap: float, limit: float) -> list[float]:
     """Positions moved until no two are closer than ``gap``, the last at ``limit`` at most."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     placed, last = list(positions), -math.inf
@@ -59,7 +59,7 @@ def _area(found: Sequence[Score], xs: Sequence[float], y: Scale) -> str:
 def _draw_curves(
     svg: Svg, curves: dict[str, list[Score]], headline: str, xs: list[float], y: Scale
 ) -> None:
-    ends = _spread([y(found[-1].value) for found in curves.values()], 14, y.start)
+    ends = spread([y(found[-1].value) for found in curves.values()], 14, y.start)
     for rank, (scheme, found) in enumerate(curves.items()):
         main = scheme == headline
         if main and all(score.is_finite for score in found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pandas as pd
 
 from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.paths import CorpusPaths
+from pianoeval.report.examples import load_examples
+from pianoeval.report.extras import Beside, overlap_by_part, read_beside
 
 RESULT_COLUMNS = (
     "corpus", "task", "scheme", "subset", "features", "model", "dimension", "metric", "value",
-    "ci_low", "ci_high", "n_clips", "n_clusters", "seed", "config_hash", "commit",
+    "ci_low", "ci_high", "interval", "n_clips", "n_clusters", "seed", "config_hash", "commit",
 )  # fmt: skip
 _NUMERIC = ("value", "ci_low", "ci_high", "n_clips", "n_clusters")
 _TEXT = tuple(column for column in RESULT_COLUMNS if column not in _NUMERIC)
@@ -40,6 +43,10 @@ class CorpusReport:
         None when the report is drawn from the results alone.
     predictions : Mapping[str, DataFrame]
         Out-of-fold predictions by view; the view is the ``features`` of the results.
+    beside : Beside
+        Comparisons, diagnostics, latent maps and the leak audit, each None if it was not computed.
+    examples : Mapping or None
+        Clips to see and hear, as the stage ``examples`` wrote them.
     """
 
     corpus: str
@@ -48,6 +55,8 @@ class CorpusReport:
     manifest: pd.DataFrame | None = None
     labels: pd.DataFrame | None = None
     predictions: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
+    examples: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", _checked_results(self.results, self.corpus))
@@ -71,7 +80,7 @@ class CorpusReport:
     def simulated(self) -> bool:
         return bool(self.summary.get("simulated", False))
 
-    @property
+    @cached_property
     def task(self) -> str:
         """The task of the headline: ``rating`` where there is one, else the first by name."""
         tasks = sorted(set(self.results["task"]))
@@ -209,8 +218,11 @@ def load_corpus_report(
     corpus = paths.corpus
     results = _read_results(_present(paths.results / "results.csv", _again(corpus)), corpus)
     summary = _read_summary(_present(paths.results / "summary.json", _again(corpus)), corpus)
+    beside = read_beside(paths.results, corpus)
+    if beside.leaks is not None:
+        summary["leak_audit"] = overlap_by_part(beside.leaks)
     if results_only:
-        return CorpusReport(corpus, results, summary)
+        return CorpusReport(corpus, results, summary, beside=beside)
     step = "dvc repro"
     predictions: dict[str, pd.DataFrame] = {}
     for view in sorted(views):
@@ -223,4 +235,6 @@ def load_corpus_report(
         manifest=_read_parquet(paths.manifest, ("clip",), step),
         labels=_read_parquet(paths.labels, _LABEL_COLUMNS, step),
         predictions=predictions,
+        beside=beside,
+        examples=load_examples(paths),
     )

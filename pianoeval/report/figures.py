@@ -9,6 +9,7 @@ from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.scores import (
     BASELINE_KINDS,
+    CONTROL_KINDS,
     MODEL_KINDS,
     MetricTable,
     Score,
@@ -19,7 +20,7 @@ from pianoeval.report.select import SchemeLine
 from pianoeval.report.svg import Scale, Svg, domain
 
 _ROW = 23.0
-_LABEL, _PLOT, _VALUE = 162.0, 166.0, 52.0
+_LABEL, _PLOT, _VALUE = 174.0, 166.0, 52.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ def metric_domain(table: MetricTable) -> tuple[float, float]:
     """Range of an axis that all schemes share; intervals far below are cut and marked."""
     values = [reference(table.metric)]
     for scheme in table.schemes:
-        models, baselines = forest_rows(table.scores(scheme))
+        rows = forest_rows(table.scores(scheme))
         top = table.ceiling(scheme)
-        shown = [*models, *baselines, *([top] if top else [])]
+        shown = [score for part in (*rows, [top] if top else []) for score in part]
         values += [v for s in shown for v in (s.value, s.low, s.high)]
     floor = 0.3 if table.metric.startswith("pairwise") else -0.5
     return domain(values, floor=floor, ceiling=1.0)
@@ -75,9 +76,10 @@ def _clipped(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def forest_rows(found: Sequence[Score]) -> tuple[list[Score], list[Score]]:
-    """Rows of a forest: the best model of every view, then all baselines, each best first."""
-    return best_by_features(found), [s for s in found if s.kind in BASELINE_KINDS]
+def forest_rows(found: Sequence[Score]) -> tuple[list[Score], list[Score], list[Score]]:
+    """Rows of a forest, each best first: best model of every view, all baselines, all controls."""
+    baselines = [s for s in found if s.kind in BASELINE_KINDS]
+    return best_by_features(found), baselines, [s for s in found if s.kind in CONTROL_KINDS]
 
 
 def _forest_row(svg: Svg, scale: Scale, y: float, score: Score) -> None:
@@ -87,6 +89,11 @@ def _forest_row(svg: Svg, scale: Scale, y: float, score: Score) -> None:
     if score.kind in MODEL_KINDS:
         strong = _clipped(score.features, 17)
         muted = _clipped(words.plain(score.model) + score.seed, max(23 - len(strong), 4))
+    elif score.kind in CONTROL_KINDS:
+        base = score.features.partition(":")[0]
+        # "shuffled" for "shuffled labels": the whole name is in the tip and in the table.
+        made = words.control_name(score.features).partition(" ")[0]
+        strong, muted = "", f"{_clipped(base, 14)}, {_clipped(made, 10)}"
     else:
         # The mark already says that the row is a lookup.
         strong, muted = "", _clipped(words.model_name(score.features, score.model), 23)
@@ -107,12 +114,11 @@ def forest(
     The band reaches from the best baseline to the ceiling: the room in which listening can show.
     None if no model was evaluated on the scheme.
     """
-    found = table.scores(scheme)
-    models, baselines = forest_rows(found)
+    models, baselines, controls = forest_rows(table.scores(scheme))
     if not models:
         return None
-    top, gap = 24.0, 10.0 if baselines else 0.0
-    bottom = top + _ROW * (len(models) + len(baselines)) + gap
+    top, rows = 24.0, _row_tops(24.0, (models, baselines, controls))
+    bottom = rows[-1][0] + _ROW
     name, measure = words.scheme_name(scheme), words.metric_name(table.metric)
     best = models[0]
     summary = f"Best: {best.name}, {words.number(best.value)}."
@@ -136,10 +142,21 @@ def forest(
         svg.line(x, top - 4, x, bottom, "ceil")
         label = f"ceiling {words.number(top_value.value)}"
         svg.text(min(x, _LABEL + _PLOT), top - 9, label, "t-ceiling t-small", anchor="middle")
-    for i, score in enumerate([*models, *baselines]):
-        y = top + _ROW * (i + 0.5) + (gap if i >= len(models) else 0)
-        _forest_row(svg, scale, y, score)
+    for row, score in rows:
+        _forest_row(svg, scale, row + _ROW / 2, score)
     return Figure(f"{table.metric}-{scheme}", name, svg)
+
+
+def _row_tops(top: float, groups: Sequence[Sequence[Score]]) -> list[tuple[float, Score]]:
+    """Where each row begins: groups stand apart."""
+    placed: list[tuple[float, Score]] = []
+    for group in groups:
+        if group and placed:
+            top += 10.0
+        for score in group:
+            placed.append((top, score))
+            top += _ROW
+    return placed
 
 
 def forests(report: CorpusReport, metric: str, prefix: str) -> list[Figure]:

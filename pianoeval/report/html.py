@@ -14,8 +14,11 @@ from markupsafe import Markup
 from pianoeval.errors import CorruptDataError
 from pianoeval.report import curves, dimensions, figures, leaks, prose, select, tables, words
 from pianoeval.report.data import CorpusReport
+from pianoeval.report.examples import example_section
 from pianoeval.report.figures import Figure
+from pianoeval.report.learning import learning_curves
 from pianoeval.report.scores import Score, metric_table, subset_for
+from pianoeval.report.sections import sections
 from pianoeval.report.svg import figure_style
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -30,15 +33,16 @@ class Headline:
     lines: list[tuple[select.SchemeLine, Markup]]
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates with the formats of `pianoeval.report.words` as filters."""
+    made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(
+    made.filters.update(
         number=words.number,
         percent=words.percent,
         plain=words.plain,
@@ -50,7 +54,7 @@ def _environment() -> Environment:
         short=_short,
         path=lambda name: quote(str(name), safe=""),
     )
-    return environment
+    return made
 
 
 def _short(score: Score) -> str:
@@ -73,7 +77,7 @@ def _headline(report: CorpusReport, metric: str, prefix: str) -> Headline | None
 
 
 def corpus_figures(report: CorpusReport, prefix: str = "f") -> dict[str, list[Figure]]:
-    """All figures of a corpus by group: ``r2``, ``pairwise``, ``layers``, ``dimensions``."""
+    """All figures of a corpus by group: ``r2``, ``pairwise``, ``layers`` …"""
     margin, main = select.margin_metric(report), select.headline_scheme(report)
     metrics = [m for m in ("r2_pooled", margin) if m]
     layers = [
@@ -92,6 +96,7 @@ def corpus_figures(report: CorpusReport, prefix: str = "f") -> dict[str, list[Fi
         "pairwise": figures.forests(report, margin, prefix) if margin else [],
         "layers": layers,
         "dimensions": by_dimension,
+        "learning": learning_curves(report, prefix),
     }
 
 
@@ -122,13 +127,17 @@ def corpus_context(report: CorpusReport, number: int) -> dict[str, Any]:
         "quarantined": sorted(report.quarantined.items()),
         "has_clips": report.manifest is not None,
         "leaks": leaks.leak_table(report),
+        "audited": report.beside.leaks is not None,
         "reliability": leaks.reliability_table(report),
         "sizes": tables.scheme_sizes(report),
         "intervals": prose.intervals(report),
+        "interval_methods": prose.interval_methods(report),
         "notes": report.notes,
         "caveats": prose.caveats(report),
         "full": tables.full_table(report),
         "provenance": tables.provenance(report),
+        "examples": example_section(report.examples, prefix),
+        **sections(report, prefix),
     }
 
 
@@ -142,11 +151,15 @@ def render(corpora: Sequence[CorpusReport]) -> str:
             next_step="edit axes.corpus in params.yaml",
         )  # fmt: skip
     contexts = [corpus_context(report, i + 1) for i, report in enumerate(corpora)]
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8") + figure_style()
-    script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
-    page = _environment().get_template("page.html.j2")
-    # Both files are ours and hold no "</": they enter the page as they are.
+    style = _own("style.css") + figure_style() + _own("examples.css")
+    script = _own("script.js") + _own("examples.js")
+    page = environment().get_template("page.html.j2")
+    # These files are ours and hold no "</": they enter the page as they are.
     return page.render(corpora=contexts, style=Markup(style), script=Markup(script))
+
+
+def _own(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def write_report(corpora: Sequence[CorpusReport], out: Path) -> None:

@@ -18,6 +18,8 @@ def markdown_table(
     subset: str = "all",
     models: Sequence[str] = (),
     intervals: bool = True,
+    *,
+    controls: bool = False,
 ) -> str:
     """Means over dimensions of one metric.
 
@@ -28,6 +30,8 @@ def markdown_table(
     models : sequence of str
         Models to show (``ridge``, ``ensemble`` …); all if empty. Baselines and ceilings are
         always shown: a number never stands without them.
+    controls : bool
+        Also views on relabelled clips and on a share of the training clips.
 
     Raises
     ------
@@ -36,6 +40,8 @@ def markdown_table(
     """
     table = results.query("dimension == 'mean' and metric == @metric and subset == @subset")
     wanted = table["features"].isin(list(_LAST)) | table["model"].isin(models) | (not models)
+    if not controls:
+        wanted &= ~table["features"].map(words.kind).isin(["control", "curve"])
     table = table[wanted]
     if table.empty:
         raise BadInputError(

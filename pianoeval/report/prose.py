@@ -136,6 +136,23 @@ def intervals(report: CorpusReport) -> str:
     return f"Intervals: {level}, {made['method']}, {draws} draws."
 
 
+def interval_methods(report: CorpusReport) -> str:
+    """Which metrics have which intervals, where there is more than one method."""
+    results = report.results
+    found = results.loc[results["interval"] != "", ["interval", "metric"]].drop_duplicates()
+    methods: dict[str, list[str]] = {}
+    for method, metric in found.itertuples(index=False):
+        methods.setdefault(str(method), []).append(str(metric))
+    if len(methods) < 2:
+        return ""
+    parts = [
+        f"{method}: "
+        + words.joined([words.metric_name(m) for m in sorted(names, key=words.metric_rank)])
+        for method, names in sorted(methods.items())
+    ]
+    return f"Intervals by {'; by '.join(parts)}."
+
+
 def caveats(report: CorpusReport) -> list[str]:
     """What the numbers can and cannot say, derived from the numbers themselves."""
     out: list[str] = []

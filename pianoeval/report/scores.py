@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
 
 MODEL_KINDS = ("audio", "symbolic")
 BASELINE_KINDS = ("lookup", "mean")
+#: Trained on labels that are not the clips' own: what such a row scores, no listening is behind.
+CONTROL_KINDS = ("control",)
 #: Where several ceilings are stated, the first of these; ICC(1,k) is the ceiling of R².
 _CEILINGS = ("icc_1k", "within_segment", "split_half")
 
@@ -110,8 +113,12 @@ def subset_for(report: CorpusReport, metric: str) -> str:
     return wanted if wanted in found or not found else min(found)
 
 
+@lru_cache(maxsize=8)
 def metric_table(report: CorpusReport, metric: str) -> MetricTable:
-    """Scores of the headline task for one metric, on the subset that suits it."""
+    """Scores of the headline task for one metric, on the subset that suits it.
+
+    Kept for the last few reports, which never change: almost every part of the page asks.
+    """
     results, subset = report.results, subset_for(report, metric)
     keep = (results["task"] == report.task) & (results["metric"] == metric)
     part = results.loc[keep & (results["subset"] == subset) & results["value"].notna()]
@@ -130,7 +137,9 @@ def metric_table(report: CorpusReport, metric: str) -> MetricTable:
 def _ordered(scores: Sequence[Score]) -> list[Score]:
     """Best first; the seed is named only where it tells two rows apart."""
     times = Counter((score.features, score.model) for score in scores)
-    named = [s if times[s.features, s.model] > 1 else replace(s, seed="") for s in scores]
+    named = [
+        s if not s.seed or times[s.features, s.model] > 1 else replace(s, seed="") for s in scores
+    ]
     return sorted(named, key=lambda s: (-s.value, s.features, s.model, s.seed))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pianoeval.evaluate.protocol.splits import most_telling
 from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.scores import (
@@ -18,12 +19,6 @@ from pianoeval.report.scores import (
     first,
     metric_table,
 )
-
-#: From the most to the least telling: the first of these that was run carries the headline.
-_HEADLINE_SCHEMES = (
-    "movement", "movement_player", "composition", "player", "leave_one_player_out", "content",
-    "segment",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,15 +56,14 @@ class SchemeLine:
 
 def schemes(report: CorpusReport) -> list[str]:
     """Schemes with at least one model, from the leakiest to the strictest."""
-    kinds = report.results["features"].map(words.kind)
-    found = set(report.results.loc[kinds.isin(MODEL_KINDS), "scheme"])
+    models = [f for f in report.results["features"].unique() if words.kind(f) in MODEL_KINDS]
+    found = set(report.results.loc[report.results["features"].isin(models), "scheme"])
     return sorted(found, key=words.scheme_rank)
 
 
 def headline_scheme(report: CorpusReport) -> str | None:
     """The most telling scheme that was run."""
-    found = schemes(report)
-    return next((s for s in _HEADLINE_SCHEMES if s in found), found[0] if found else None)
+    return most_telling(schemes(report))
 
 
 def margin_metric(report: CorpusReport) -> str:

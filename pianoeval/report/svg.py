@@ -75,6 +75,7 @@ class Svg:
             "lookup": "M{x} {y}m-3.8-3.8h7.6v7.6h-7.6z",
             "mean": "M{x} {y}m0-4.4l4.6 8h-9.2z",
             "ceiling": "M{x} {y}m-1-6h2v12h-2z",
+            "control": "M{x} {y}m-3.8-3.8l7.6 7.6m0-7.6l-7.6 7.6",
         }[kind]
         path = shape.format(x=coordinate(x), y=coordinate(y))
         inner = f"<title>{escape(tip)}</title>" if tip else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pianoeval.report import select, words
+from pianoeval.report import plotted, select, words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.dimensions import predicted_and_rated
 from pianoeval.report.scores import (
@@ -51,6 +51,8 @@ def full_table(report: CorpusReport) -> FullTable:
     # Reliabilities are of the ratings, not of models; they have a table of their own.
     of_models = set(table.loc[table["features"] != "ceiling", "metric"])
     table = table.loc[table["metric"].isin(of_models)]
+    # Learning curves have a figure of their own.
+    table = table.loc[table["features"].map(words.kind) != "curve"]
     keys = ["scheme", "subset", "features", "model"]
     for extra in ("seed", "task"):
         # A column that never varies would only take room; it is named in the provenance.
@@ -157,12 +159,13 @@ def write_plot_tables(reports: Sequence[CorpusReport], folder: Path) -> list[Pat
 
     Writes ``r2.csv`` and ``pairwise.csv`` (best model of every view and all baselines on every
     scheme), ``layers.csv`` (single-layer views) and ``predicted.csv`` (best model of the headline
-    scheme; only its header when there are no predictions).
+    scheme; only its header when there are no predictions), and ``learning.csv``,
+    ``calibration.csv`` and ``residuals.csv`` from the diagnostics.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     found = [_plot_tables(report) for report in reports]
-    for name in ("r2.csv", "pairwise.csv", "layers.csv", "predicted.csv"):
+    for name in found[0] if found else ():
         path = folder / name
         table = pd.concat([tables[name] for tables in found], ignore_index=True)
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
@@ -180,6 +183,7 @@ def _plot_tables(report: CorpusReport) -> dict[str, pd.DataFrame]:
     layers.insert(1, "layer", [part[1] for part in parts.dropna()])
     tables = {
         "r2.csv": r2, "pairwise.csv": pairs, "layers.csv": layers, "predicted.csv": _pairs(report),
+        **plotted.diagnostic_tables(report),
     }  # fmt: skip
     for table in tables.values():
         table.insert(0, "corpus", report.corpus)

@@ -34,6 +34,10 @@ _METRICS = {
     "pearson": "Pearson r",
     "kendall": "Kendall τ",
     "ndcg": "NDCG",
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "f1_macro": "F1 macro",
+    "f1_micro": "F1 micro",
     "mse": "MSE",
     "rmse": "RMSE",
     "mae": "MAE",
@@ -43,7 +47,7 @@ _METRICS = {
 
 METRIC_ORDER = (
     "r2_pooled", "r2_fold_mean", "pairwise_0", "pairwise_005", "pairwise_010", "spearman",
-    "pearson", "kendall", "ccc", "mae", "mse",
+    "pearson", "kendall", "ndcg", "ccc", "mae", "mse",
 )  # fmt: skip
 
 _CEILINGS = {
@@ -125,15 +129,39 @@ def metric_name(metric: str) -> str:
         decimals = len(digits) - 1  # the first digit is the whole part
         margin = int(digits) / 10**decimals
         return f"pairwise |Δ| > {margin:.{decimals}f}" if margin else "pairwise, any Δ"
+    if match := re.fullmatch(r"acc_(\d+)", metric):
+        return f"accuracy ±{match.group(1)}"
     return _METRICS.get(metric, plain(metric))
 
 
 def kind(features: str) -> str:
-    """``symbolic``, ``audio``, ``lookup``, ``mean`` or ``ceiling``: how a row is drawn."""
+    """How a row is drawn: ``symbolic``, ``audio``, ``lookup``, ``mean``, ``ceiling``, ``control``.
+
+    ``control`` is a view trained on labels that were taken from other clips, ``curve`` a view
+    trained on a share of the clips, which stands in the learning curves alone.
+    """
+    _, _, derived = features.partition(":")
+    if derived:
+        return "curve" if derived.startswith("train_") else "control"
     special = {"lookup": "lookup", "none": "mean", "ceiling": "ceiling", "symbolic": "symbolic"}
     if features in special:
         return special[features]
     return "symbolic" if features.startswith("symbolic") else "audio"
+
+
+def control_name(features: str) -> str:
+    """``mel:shuffled_labels`` → ``shuffled labels``."""
+    return plain(features.partition(":")[2])
+
+
+def pretrained_twin(features: str) -> str | None:
+    """``transkun_random`` → ``transkun``; None for a view of an encoder that was trained."""
+    parts = re.split(r"([-_])", features)
+    if "random" not in parts:
+        return None
+    at = parts.index("random")
+    kept = parts[: max(at - 1, 0)] + parts[at + (1 if at else 2) :]
+    return "".join(kept) or None
 
 
 def model_name(features: str, model: str) -> str:
@@ -151,7 +179,40 @@ def row_name(features: str, model: str) -> str:
         return name
     if what == "lookup":
         return f"lookup by {name}"
+    if what in ("control", "curve"):
+        return f"{name} on {features.partition(':')[0]}, {control_name(features)}"
     return f"{name} on symbolic features" if features == "symbolic" else f"{name} on {features}"
+
+
+def named(key: str) -> str:
+    """A model key, ``features/model``, as it is read aloud."""
+    features, slash, model = key.partition("/")
+    return row_name(features, model) if slash else plain(key)
+
+
+def source_of(features: str) -> str:
+    """``transkun-4`` → ``transkun``: a view by what it was taken from."""
+    part = layer_of(features)
+    return part[0] if part else features
+
+
+def features_of(key: str) -> str:
+    """The features of a model key."""
+    return key.partition("/")[0]
+
+
+def p_value(value: float | None) -> str:
+    """Three decimals, and ``< 0.001`` below that: more would claim a precision it lacks."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference: the sign is always there."""
+    text = number(value, digits)
+    positive = value is not None and math.isfinite(value) and float(f"{value:.{digits}f}") > 0
+    return f"+{text}" if positive else text
 
 
 def layer_of(features: str) -> tuple[str, str] | None:

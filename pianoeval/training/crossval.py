@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from pianoeval.errors import BadInputError, ConfigError, PianoevalError
-from pianoeval.evaluate.groups import CannotCutError
-from pianoeval.evaluate.splits import inner_groups, train_test
+from pianoeval.evaluate.protocol.controls import part_of_training
+from pianoeval.evaluate.protocol.groups import CannotCutError
+from pianoeval.evaluate.protocol.inner import divide
+from pianoeval.evaluate.protocol.splits import train_test
 from pianoeval.features.views import View
 from pianoeval.models.base import Float64, Fold, FoldPrediction, Rows
 from pianoeval.models.registry import PROBES
 from pianoeval.params import ModelName, ProbeParams, RunParams
 from pianoeval.progress import Meter
-from pianoeval.training.inner import inner_splits, validation_split
 
 _log = logging.getLogger(__name__)
 Model = tuple[ModelName, int]  # name, seed
@@ -45,15 +46,24 @@ class Labels:
     dimensions: list[str]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the training side, for a point of the learning curve."""
+
+    percent: int
+    seed: int
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What stays the same from fold to fold."""
+    """What stays the same from fold to fold; all of the training side unless ``part`` is given."""
 
     view: View
     labels: Labels
     manifest: pd.DataFrame
     probe: ProbeParams
     run: RunParams
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,20 @@ class CrossValidation:
     selection: pd.DataFrame
 
 
+def check_complete(values: Float64, clips: list[str], dimensions: list[str]) -> None:
+    """Refuse clips that are labelled in some dimensions only: values (clips, dimensions)."""
+    missing = np.isnan(values)
+    partly = missing.any(axis=1) & ~missing.all(axis=1)
+    if partly.any():
+        row = int(np.flatnonzero(partly)[0])
+        absent = [dimensions[d] for d in np.flatnonzero(missing[row])]
+        raise BadInputError(
+            f"{int(partly.sum())} clips are labelled in part; the first lacks {', '.join(absent)}",
+            where=clips[row],
+            next_step="label every dimension of a clip, or leave the clip out of the labels",
+        )
+
+
 def usable_rows(view: View, labels: Labels) -> Rows:
     """Rows of the view that have labels; a partly labelled clip is an error."""
     if labels.values.shape != (len(view.clips), len(labels.dimensions)):
@@ -80,16 +104,8 @@ def usable_rows(view: View, labels: Labels) -> Rows:
             f"labels have shape {labels.values.shape}, the view has {len(view.clips)} clips"
             f" and {len(labels.dimensions)} dimensions are named"
         )
+    check_complete(labels.values, view.clips, labels.dimensions)
     missing = np.isnan(labels.values)
-    partly = missing.any(axis=1) & ~missing.all(axis=1)
-    if partly.any():
-        row = int(np.flatnonzero(partly)[0])
-        absent = [labels.dimensions[d] for d in np.flatnonzero(missing[row])]
-        raise BadInputError(
-            f"{int(partly.sum())} clips are labelled in part; the first lacks {', '.join(absent)}",
-            where=view.clips[row],
-            next_step="label every dimension of a clip, or leave the clip out of the labels",
-        )
     if not labels.dimensions or missing.all():
         raise BadInputError(
             "no clip of the view has a label",
@@ -109,7 +125,13 @@ def _known(clips: np.ndarray, row_of: dict[str, int]) -> tuple[list[str], Rows]:
 def make_fold(
     study: Study, folds: pd.DataFrame, row_of: dict[str, int], scheme: str, number: int
 ) -> Fold | None:
-    """The fold's rows, training labels and inner divisions; None if none of its clips is usable."""
+    """The fold's rows, training labels and inner divisions; None if none of its clips is usable.
+
+    Raises
+    ------
+    BadInputError
+        The training side is too small; ``CannotCutError`` where that is due to ``study.part``.
+    """
     train_clips, test_clips = train_test(folds, study.manifest, scheme, number)
     train, train_rows = _known(train_clips, row_of)
     test, test_rows = _known(test_clips, row_of)
@@ -120,20 +142,29 @@ def make_fold(
     if len(train) < 2:
         raise _too_few(scheme, f"fold {name} has {len(train)} labelled clips to learn from")
     try:
-        groups = inner_groups(study.manifest, scheme, np.array(train, dtype=object))
+        if study.part is not None:
+            kept = _part(study.part, study.manifest, train)
+            train, train_rows = [train[row] for row in kept], train_rows[kept]
+        y = study.labels.values[train_rows]
+        cut = divide(study.manifest, scheme, np.array(train, dtype=object), y, study.probe)
     except CannotCutError as reason:
+        if study.part is not None:
+            raise CannotCutError(f"fold {name}: {reason.what}") from reason
         raise _too_few(scheme, f"fold {name}: {reason.what}") from reason
-    y = study.labels.values[train_rows]
-    probe = study.probe
     return Fold(
         name=name,
         x=study.view.x,
         train=train_rows,
         test=test_rows,
         y=y,
-        inner=inner_splits(groups, probe.ridge.inner_folds),
-        validation=validation_split(groups, probe.mlp.validation_fraction, probe.mlp.seed, y),
+        inner=cut.inner,
+        validation=cut.validation,
     )
+
+
+def _part(part: Part, manifest: pd.DataFrame, train: list[str]) -> Rows:
+    clips = np.array(train, dtype=object)
+    return np.flatnonzero(part_of_training(manifest, clips, part.percent / 100, part.seed))
 
 
 def _too_few(scheme: str, what: str) -> BadInputError:
@@ -151,7 +182,7 @@ def make_scheme(study: Study, folds: pd.DataFrame, scheme: str) -> list[Fold]:
     return [fold for fold in made if fold is not None]
 
 
-def _predictions(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:
+def prediction_rows(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:
     """Predictions of one fold, one row a clip and dimension."""
     names = study.labels.dimensions
     scheme, number = fold.name.rsplit("/", 1)
@@ -211,7 +242,7 @@ def nested_cross_validation(
                 model = (name, PROBES[name].seed(study.probe))
                 for fold, result in zip(cut, results, strict=True):
                     _log.debug("%s %s %s chose %s", view_name, name, fold.name, result.selection)
-                    predictions.append(_predictions(study, fold, result, model))
+                    predictions.append(prediction_rows(study, fold, result, model))
                     selection.append(_selection(study, fold, result, model))
                 meter.advance()
     if not predictions:

@@ -3,32 +3,36 @@
 A fitted model's predictions are an item of the cache, like an embedding: named by the features,
 labels, groups, folds and parameters they came from. So a change of one view, or of one model's
 parameters, trains that one alone.
+
+Ridge on the first view of each source is also trained on labels of other clips and on parts of
+its training side (``relabel``, ``curves``): rows of their own, ``<view>:<control>`` and
+``<view>:train_<percent>``.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pianoeval.cache import ItemCache, item_key
+from pianoeval.cache import Item, ItemCache, item_key
 from pianoeval.corpora.manifest import label_matrix
 from pianoeval.errors import BadInputError, ConfigError
-from pianoeval.evaluate.splits import skipped_schemes
-from pianoeval.features.views import SYMBOLIC, View, load_view
+from pianoeval.evaluate.protocol.controls import MARK, curve_view
+from pianoeval.evaluate.protocol.splits import skipped_schemes
+from pianoeval.features.views import SYMBOLIC, load_view
 from pianoeval.models.registry import ENSEMBLE
 from pianoeval.params import ModelName, Params, ProbeParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_bytes
-from pianoeval.training.crossval import (
-    PREDICTION_COLUMNS,
-    Labels,
-    Study,
-    nested_cross_validation,
-)
+from pianoeval.training.crossval import Labels, Part, Study, nested_cross_validation
+from pianoeval.training.curves import no_predictions, predict_part
+from pianoeval.training.relabel import exchanged_labels, predict_label_sets
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +58,8 @@ def predict_features(
     Returns
     -------
     DataFrame
-        The columns of ``crossval.PREDICTION_COLUMNS`` and ``features``, the name of the view.
+        The columns of ``crossval.PREDICTION_COLUMNS`` and ``features``, the name of the view, of
+        a control, or of a point of the learning curve.
         Without rows for the symbolic features of a corpus that has no MIDI at all.
 
     Raises
@@ -74,13 +79,19 @@ def predict_features(
     _check_folds(params, paths.corpus, manifest, folds)
     if features == SYMBOLIC and manifest["midi_path"].isna().all():
         _log.warning("no clip has MIDI: symbolic features are left out")
-        return _no_predictions()
-    tables = []
+        return no_predictions().assign(features=pd.Series([], dtype="str"))
+    tables: list[pd.DataFrame] = []
     for name, wanted in views.items():
         view = load_view(features, name, params, paths, manifest["clip"].tolist())
         values, dimensions = label_matrix(labels, params.probe.task, view.clips)
         study = Study(view, Labels(values, dimensions), manifest, params.probe, params.run)
-        tables.append(_predict_view(name, study, folds, wanted.models, cache).assign(features=name))
+        extra: dict[str, pd.DataFrame] = {}
+        inputs = fit_inputs(study, folds)
+        if name == next(iter(views)) and "ridge" in members(wanted.models, params.probe):
+            extra = _label_controls(name, study, labels, folds, inputs, cache)
+            extra |= _learning_curve(name, study, folds, inputs, cache)
+        own = _predict_view(name, study, folds, wanted.models, inputs, cache)
+        tables += [table.assign(features=key) for key, table in ({name: own} | extra).items()]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -112,13 +123,6 @@ def _check_folds(params: Params, corpus: str, manifest: pd.DataFrame, folds: pd.
         )
 
 
-def _no_predictions() -> pd.DataFrame:
-    """A table of predictions without rows, its columns typed as if there were some."""
-    types = {"fold": "int64", "seed": "int64", "prediction": "float32"}
-    columns = (*PREDICTION_COLUMNS, "features")
-    return pd.DataFrame({name: pd.Series([], dtype=types.get(name, "str")) for name in columns})
-
-
 def members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
     """Models to train; the ensemble may average only what the view lists."""
     single = [model for model in models if model != ENSEMBLE]
@@ -135,27 +139,92 @@ def members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
 
 
 def _predict_view(
-    name: str, study: Study, folds: pd.DataFrame, models: list[ModelName], cache: ItemCache
+    name: str,
+    study: Study,
+    folds: pd.DataFrame,
+    models: list[ModelName],
+    inputs: dict[str, str],
+    cache: ItemCache,
 ) -> pd.DataFrame:
     """Every listed model, from the cache or trained; the ensemble is their average."""
-    inputs = _inputs(study.view, study.labels, study.manifest, folds)
     tables: dict[ModelName, pd.DataFrame] = {}
     for model in members(models, study.probe):
-        config = {"model": model, "parameters": getattr(study.probe, model), **_shared(study)}
-        key = item_key(STEP, CODE_VERSION, inputs, config)
-        item = cache.get(STEP, key)
-        if item is None:
+        key = model_key(study, inputs, model)
+        found = _load(cache, key)
+        if found is None:
             found = nested_cross_validation(study, folds, [model], f"{name} {model}").predictions
-            cache.put(STEP, key, {"parquet": _pack(found)}, {"view": name, "model": model})
-            tables[model] = found
-        else:
-            tables[model] = pd.read_parquet(io.BytesIO(item.arrays["parquet"].tobytes()))
+            _save(cache, key, found, {"view": name, "model": model})
+        tables[model] = found
     parts = list(tables.values())
     if ENSEMBLE in models:
         mean = np.mean([tables[m]["prediction"].to_numpy() for m in study.probe.ensemble], axis=0)
         first = tables[study.probe.ensemble[0]]
         parts.append(first.assign(model=ENSEMBLE, seed=0, prediction=mean.astype(np.float32)))
     return pd.concat(parts, ignore_index=True)
+
+
+def _label_controls(
+    name: str,
+    study: Study,
+    labels: pd.DataFrame,
+    folds: pd.DataFrame,
+    inputs: dict[str, str],
+    cache: ItemCache,
+) -> dict[str, pd.DataFrame]:
+    """Predictions of ``<name>:<control>``; what is not cached is trained together.
+
+    So is the ridge of the view itself where it is not cached: it shares the decompositions.
+    """
+    exchanged = exchanged_labels(study, labels, study.probe.controls)
+    sets = {name: study.labels} | {f"{name}{MARK}{c}": found for c, found in exchanged.items()}
+    keys = {
+        row: model_key(study, inputs | {"labels": _label_digest(found)}, "ridge")
+        for row, found in sets.items()
+    }
+    tables = {row: _load(cache, keys[row]) for row in sets if row != name}
+    wanted = [row for row, table in tables.items() if table is None]
+    if wanted:
+        if not cache.has(STEP, keys[name]):
+            wanted.insert(0, name)
+        found = predict_label_sets(study, folds, [sets[r] for r in wanted], f"{name} controls")
+        for row, table in zip(wanted, found, strict=True):
+            _save(cache, keys[row], table, {"view": row, "model": "ridge"})
+            tables[row] = table
+    return {row: table for row, table in tables.items() if table is not None and row != name}
+
+
+def _learning_curve(
+    name: str, study: Study, folds: pd.DataFrame, inputs: dict[str, str], cache: ItemCache
+) -> dict[str, pd.DataFrame]:
+    """Predictions of ``<name>:train_<percent>``, from the cache or trained."""
+    curve = study.probe.learning_curve
+    tables: dict[str, pd.DataFrame] = {}
+    for percent in sorted(set(curve.percents)):
+        row, part = curve_view(name, percent), Part(percent, curve.seed)
+        key = model_key(replace(study, part=part), inputs, "ridge")
+        item = cache.get(STEP, key)
+        if item is None:
+            table, left_out = predict_part(study, folds, part, row)
+            _save(cache, key, table, {"view": row, "model": "ridge", "left_out": left_out})
+        else:
+            table, left_out = _unpack(item), item.meta["left_out"]
+        for scheme, reason in left_out.items():
+            _log.warning("%s is left out under '%s': %s", row, scheme, reason)
+        if len(table):
+            tables[row] = table
+    return tables
+
+
+def model_key(study: Study, inputs: Mapping[str, str], model: ModelName) -> str:
+    """Key of the predictions of one model, trained on all of the training side or on a part."""
+    config: dict[str, object] = {
+        "model": model,
+        "parameters": getattr(study.probe, model),
+        **_shared(study),
+    }
+    if study.part is not None:
+        config["part"] = {"percent": study.part.percent, "seed": study.part.seed}
+    return item_key(STEP, CODE_VERSION, inputs, config)
 
 
 def _shared(study: Study) -> dict[str, object]:
@@ -168,22 +237,36 @@ def _shared(study: Study) -> dict[str, object]:
     }
 
 
-def _inputs(
-    view: View, labels: Labels, manifest: pd.DataFrame, folds: pd.DataFrame
-) -> dict[str, str]:
+def fit_inputs(study: Study, folds: pd.DataFrame) -> dict[str, str]:
+    """Digests of all that a fit reads."""
+
     def digest(table: pd.DataFrame) -> str:
         return sha256_bytes(table.to_csv(index=False).encode())
 
+    view = study.view
     return {
         "features": sha256_bytes(view.x.tobytes() + str(view.x.shape).encode()),
-        "labels": sha256_bytes(labels.values.tobytes() + "|".join(labels.dimensions).encode()),
+        "labels": _label_digest(study.labels),
         "clips": sha256_bytes("|".join(view.clips).encode()),
-        "groups": digest(manifest[_GROUP_COLUMNS]),
+        "groups": digest(study.manifest[_GROUP_COLUMNS]),
         "folds": digest(folds),
     }
 
 
-def _pack(table: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+def _label_digest(labels: Labels) -> str:
+    return sha256_bytes(labels.values.tobytes() + "|".join(labels.dimensions).encode())
+
+
+def _save(cache: ItemCache, key: str, table: pd.DataFrame, meta: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
+    cache.put(STEP, key, {"parquet": np.frombuffer(buffer.getvalue(), np.uint8)}, meta)
+
+
+def _load(cache: ItemCache, key: str) -> pd.DataFrame | None:
+    item = cache.get(STEP, key)
+    return None if item is None else _unpack(item)
+
+
+def _unpack(item: Item) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(item.arrays["parquet"].tobytes()))

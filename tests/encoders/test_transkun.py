@@ -11,11 +11,14 @@ import torch
 import torch.nn.functional as F
 from encoder_cases import load
 from numpy.typing import NDArray
+from torch import nn
 
 from pianoeval.encoders.base import Encoder
+from pianoeval.encoders.registry import create_encoder, required_assets
 from pianoeval.encoders.transkun import summarise_hops, summarise_stream, transkun_spec
 from pianoeval.encoders.transkun_net import FrontEnd, TranskunNet, _Block, linear, n_steps, rms_norm
-from pianoeval.encoders.transkun_weights import _block, convert_state, load_state, random_state
+from pianoeval.encoders.transkun_random import random_state
+from pianoeval.encoders.transkun_weights import _block, convert_state, load_state
 from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError
 from pianoeval.params import EncoderParams
 
@@ -198,18 +201,68 @@ def test_weights_that_are_not_there(tmp_path: object, monkeypatch: pytest.Monkey
         load_state()
 
 
-def test_random_control(state: dict[str, torch.Tensor], notes: NDArray[np.float32]) -> None:
-    drawn = random_state(state, seed=1)
-    assert {k: v.shape for k, v in drawn.items()} == {k: v.shape for k, v in state.items()}
+def test_random_control(notes: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeded, its own key, and without the published file."""
+    monkeypatch.setenv("PIANOEVAL_CACHE", "/nowhere")
     params = {seed: EncoderParams(kind="transkun", chunk_s=2.0, weights="random", seed=seed)
               for seed in (1, 2)}  # fmt: skip
-    first, again, other = (load(params[seed]).encode(notes[None, :9000]) for seed in (1, 1, 2))
+    assert required_assets(params[1]) == ()
+    first, again, other = (
+        create_encoder(params[seed]).encode(notes[None, :9000]) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert np.isfinite(first).all()
     assert np.abs(first - other).max() > 0.1
     trained = EncoderParams(kind="transkun", chunk_s=2.0)
+    assert required_assets(trained) == ("transkun-2.0",)
     configs = [transkun_spec(p).config() for p in (*params.values(), trained)]
     assert all(config not in configs[:i] for i, config in enumerate(configs))
+
+
+def test_random_weights_have_the_published_layout(state: dict[str, torch.Tensor]) -> None:
+    """Names, shapes and types of the published file; what is no weight is the same."""
+    drawn = random_state(0)
+    heads = ("scorer.", "velocityPredictor.", "refinedOFPredictor.")
+    published = {k: v for k, v in state.items() if not k.startswith(heads)}
+    assert {k: (v.shape, v.dtype) for k, v in drawn.items()} == {
+        k: (v.shape, v.dtype) for k, v in published.items()
+    }
+    for fixed in ("freq2mels", "spectrogramExtractor.win"):
+        name = "framewiseFeatureExtractor." + fixed
+        torch.testing.assert_close(drawn[name], published[name], atol=3e-5, rtol=0)
+
+
+def test_random_weights_are_as_pytorch_draws_them() -> None:
+    """Against modules that PyTorch has just created: range and spread of every kind of tensor."""
+    torch.manual_seed(0)
+    drawn = random_state(3)
+    fresh: dict[str, nn.Module] = {
+        "backbone.inputConv.": nn.Conv2d(6, 64, 3),
+        "backbone.downConv.1.": nn.Conv2d(64, 128, 3),
+        "backbone.downConv.2.": nn.GroupNorm(4, 128),
+        "backbone.downConv.13.": nn.Conv2d(256, 256, 3),
+        "backbone.upConv1dSkip.": nn.ConvTranspose1d(256, 256, 8, stride=8),
+        "backbone.posEmbedBuilder.mlp.3.": nn.Linear(256, 64),
+        "backbone.encoderLayers.5.mhaBlockT.module.out_proj.": nn.Linear(256, 256),
+        "backbone.encoderLayers.0.fnnBlockF.module.0.": nn.Linear(256, 1024),
+        "backbone.encoderLayers.0.fnnBlockF.module.3.": nn.Linear(1024, 256),
+    }
+    for prefix, module in fresh.items():
+        for name, there in module.named_parameters():
+            ours = drawn[prefix + name]
+            assert ours.shape == there.shape
+            for measure in (torch.std, lambda x: x.abs().max()):
+                want = float(measure(there.detach()))
+                assert float(measure(ours)) == pytest.approx(want, rel=0.2, abs=1e-9), prefix
+    glorot = nn.init.xavier_uniform_(torch.empty(256, 256))
+    query = drawn["backbone.encoderLayers.2.mhaBlockF.module.q_proj_weight"]
+    assert float(query.abs().max()) == pytest.approx(float(glorot.abs().max()), rel=0.01)
+    assert float(query.std()) == pytest.approx(float(glorot.std()), rel=0.02)
+    fourier = drawn["backbone.posEmbedBuilderAttnTF.proj.weight"]
+    assert float(fourier.std()) == pytest.approx(1.0, abs=0.15)
+    scales = [value for name, value in drawn.items() if name.endswith("scale")]
+    assert len(scales) == 24
+    assert all((value == 0.01).all() for value in scales)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def params(**changes: Any) -> Params:
             "ensemble": ["ridge"],
         },
         "evaluate": {"n_bootstrap": 500},
+        "report": {"instrument": "piano"},
     }  # fmt: skip
     blocks["axes"]["instrument"] = ["piano"]
     blocks["axes"]["encoder"] = ["mel"]

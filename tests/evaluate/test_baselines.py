@@ -5,8 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pianoeval.evaluate.baselines import LOOKUPS, PREDICTION_COLUMNS, lookup, lookup_predictions
-from pianoeval.evaluate.splits import make_folds, train_test
+from pianoeval.evaluate.protocol.baselines import (
+    LOOKUPS,
+    PREDICTION_COLUMNS,
+    lookup,
+    lookup_predictions,
+)
+from pianoeval.evaluate.protocol.splits import make_folds, train_test
 from pianoeval.params import FoldParams
 
 PARAMS = FoldParams(schemes=["segment", "player", "movement", "movement_player"])

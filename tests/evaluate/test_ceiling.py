@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pianoeval.errors import BadInputError
-from pianoeval.evaluate.ceiling import (
+from pianoeval.evaluate.statistics.ceiling import (
     dimensions_of_unknown_reliability,
     pairwise_ceiling,
     rater_counts,

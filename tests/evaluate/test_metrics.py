@@ -8,8 +8,10 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from pianoeval.errors import ConfigError
-from pianoeval.evaluate.metrics import kendall, margin_name, spearman, sum_metrics
-from pianoeval.evaluate.pairs import Design, cluster_sums, make_design
+from pianoeval.evaluate.statistics.bootstrap import total
+from pianoeval.evaluate.statistics.metrics import headline_pairs, margin_name, sum_metrics
+from pianoeval.evaluate.statistics.pairs import Design, make_design
+from pianoeval.evaluate.statistics.sums import cluster_sums
 
 MARGINS = (0.0, 0.05, 0.1)
 
@@ -30,9 +32,7 @@ def case() -> tuple[pd.DataFrame, Design, np.ndarray, np.ndarray]:
 
 def _values(case: tuple[pd.DataFrame, Design, np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
     _, design, y, p = case
-    sums = cluster_sums(design, y, p, MARGINS)
-    total = {name: values.sum(axis=0) for name, values in sums.items()}
-    return {name: function(total) for name, function in sum_metrics(MARGINS).items()}
+    return total(cluster_sums(design, y, p, MARGINS), sum_metrics(MARGINS))
 
 
 def test_against_scikit_learn_and_scipy(case: tuple) -> None:
@@ -52,8 +52,6 @@ def test_against_scikit_learn_and_scipy(case: tuple) -> None:
         }  # fmt: skip
         for name, value in expected.items():
             assert found[name][d] == pytest.approx(value, abs=1e-12), name
-        assert spearman(y, p)[d] == pytest.approx(stats.spearmanr(a, b).statistic)
-        assert kendall(y, p)[d] == pytest.approx(stats.kendalltau(a, b).statistic)
 
 
 @pytest.mark.parametrize("margin", MARGINS)
@@ -82,9 +80,10 @@ def test_a_difference_equal_to_the_margin_does_not_count() -> None:
     y, p = np.array([[0.3], [0.2]]), np.array([[0.1], [0.2]])
     sums = cluster_sums(design, y, p, MARGINS)
     assert 0.3 - 0.2 != 0.1
-    assert sums["pairwise_010_pairs"].sum() == 0
-    assert sums["pairwise_005_pairs"].sum() == 1
-    assert sums["pairwise_005_hits"].sum() == 0
+    pairs = sums.units["pairs"].sums
+    assert pairs["pairwise_010_pairs"].sum() == 0
+    assert pairs["pairwise_005_pairs"].sum() == 1
+    assert pairs["pairwise_005_hits"].sum() == 0
 
 
 def test_within_segment_spread_against_a_literal_loop(case: tuple) -> None:
@@ -104,15 +103,30 @@ def test_within_segment_spread_against_a_literal_loop(case: tuple) -> None:
 def test_constants_leave_metrics_undefined_rather_than_wrong(case: tuple) -> None:
     _, design, y, _ = case
     flat = cluster_sums(design, y, np.full_like(y, 0.37), MARGINS)
-    total = {name: values.sum(axis=0) for name, values in flat.items()}
-    found = {name: function(total) for name, function in sum_metrics(MARGINS).items()}
+    found = total(flat, sum_metrics(MARGINS))
     assert np.isnan(found["pearson"]).all()
     assert (found["pairwise_0"] == 0.5).all()
-    assert (found["dispersion_ratio"] == 0).all()
+    assert found["dispersion_ratio"] == pytest.approx(0.0, abs=1e-12)
     same = cluster_sums(design, np.full_like(y, 0.4), y * 0 + 0.1, MARGINS)
-    total = {name: values.sum(axis=0) for name, values in same.items()}
-    assert np.isnan(sum_metrics(MARGINS)["r2_pooled"](total)).all()
-    assert np.isnan(spearman(y, np.full_like(y, 0.37))).all()
+    assert np.isnan(total(same, sum_metrics(MARGINS))["r2_pooled"]).all()
+    assert np.isnan(total(same, sum_metrics(MARGINS))["r2_fold_mean"]).all()
+
+
+def test_a_fold_without_variance_is_left_out_of_the_mean(case: tuple) -> None:
+    _, design, y, p = case
+    flat = np.where((design.fold == 1)[:, None], 0.4, y)
+    found = total(cluster_sums(design, flat, p, ()), sum_metrics(()))["r2_fold_mean"]
+    expected = [sk.r2_score(y[design.fold == k, 0], p[design.fold == k, 0]) for k in (0, 2)]
+    assert found[0] == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_several_models_at_once_equal_each_alone(case: tuple) -> None:
+    _, design, y, p = case
+    both = total(cluster_sums(design, y, np.stack([p, 0.5 * p]), MARGINS), sum_metrics(MARGINS))
+    for i, one in enumerate((p, 0.5 * p)):
+        alone = total(cluster_sums(design, y, one, MARGINS), sum_metrics(MARGINS))
+        for name, value in alone.items():
+            np.testing.assert_allclose(both[name][i], value, rtol=1e-12)
 
 
 def test_training_means_are_not_compared_across_folds() -> None:
@@ -127,11 +141,10 @@ def test_training_means_are_not_compared_across_folds() -> None:
     rows = [order.index(clip) for clip in design.clips]
     y, codes = y[rows], design.fold
     p = np.array([[y[codes != code].mean()] for code in codes])
-    total = {k: v.sum(axis=0) for k, v in cluster_sums(design, y, p, (0.0,)).items()}
-    assert sum_metrics((0.0,))["pairwise_0"](total)[0] == 0.5
+    metrics = sum_metrics((0.0,))
+    assert total(cluster_sums(design, y, p, (0.0,)), metrics)["pairwise_0"][0] == 0.5
     everywhere = make_design(manifest, fold * 0)
-    total = {k: v.sum(axis=0) for k, v in cluster_sums(everywhere, y, p, (0.0,)).items()}
-    assert sum_metrics((0.0,))["pairwise_0"](total)[0] < 0.45
+    assert total(cluster_sums(everywhere, y, p, (0.0,)), metrics)["pairwise_0"][0] < 0.45
 
 
 def test_no_two_margins_share_a_name() -> None:
@@ -141,6 +154,12 @@ def test_no_two_margins_share_a_name() -> None:
         "pairwise_125", "pairwise_0001",
     ]  # fmt: skip
     assert len({margin_name(i / 1000) for i in range(10_000)}) == 10_000
+
+
+def test_the_pairwise_metric_of_headlines() -> None:
+    assert headline_pairs((0.0, 0.1, 0.05)) == "pairwise_005"
+    assert headline_pairs((0.1, 0.02)) == "pairwise_002"
+    assert headline_pairs(()) is None
 
 
 @pytest.mark.parametrize("margin", [-0.05, 10.0, 0.1255, float("nan"), float("inf")])

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pianoeval.evaluate.ceiling import reliability, unreliable_dimensions
+from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.evaluate.results import evaluate_corpus
-from pianoeval.evaluate.splits import make_folds
+from pianoeval.evaluate.statistics.ceiling import reliability, unreliable_dimensions
 
 
 @pytest.fixture(scope="module")

@@ -4,51 +4,25 @@ import evaluation_cases as cases
 import numpy as np
 import pandas as pd
 import pytest
+from corpora_cases import corpora
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pianoeval.errors import CorruptDataError
-from pianoeval.evaluate.groups import CannotCutError, families, group_labels
-from pianoeval.evaluate.splits import (
+from pianoeval.evaluate.protocol.groups import CannotCutError, families, group_labels
+from pianoeval.evaluate.protocol.splits import (
     SCHEMES,
     cut_scheme,
-    inner_column,
     inner_folds,
     inner_groups,
     make_folds,
     skipped_schemes,
     train_test,
+    wide_folds,
 )
 from pianoeval.params import FoldParams
 
 ALL = FoldParams(schemes=list(SCHEMES))
-
-
-@st.composite
-def corpora(draw: st.DrawFn) -> pd.DataFrame:
-    """Irregular corpora: segments inside content groups inside movements, players anywhere."""
-    n = draw(st.integers(2, 40))
-    rows = []
-    for i in range(n):
-        movement = draw(st.integers(0, 4))
-        group = draw(st.integers(0, 2))
-        segment = draw(st.integers(0, 1))
-        rows.append(
-            {
-                **cases.ROW,
-                "clip": f"c{i:02d}",
-                # Few digests, so that byte-identical clips link groups now and then.
-                "sha256": f"d{draw(st.integers(0, 60))}",
-                "composition": f"k{movement // 2}",
-                "movement": f"m{movement}",
-                "content_group": f"m{movement}g{group}",
-                "segment": f"m{movement}g{group}s{segment}",
-                "player": f"p{draw(st.integers(0, 5))}",
-                "is_score_render": False,
-                "take": "1",
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 @settings(max_examples=40, deadline=None)
@@ -161,11 +135,77 @@ def test_inner_groups_follow_the_scheme_or_the_next_finer_column() -> None:
     manifest = cases.manifest(n_movements=2)
     folds = make_folds(manifest, ALL)
     train, _ = train_test(folds, manifest, "movement", 0)
-    assert inner_column(manifest, "movement", train) == "content_group"
+    assert inner_groups(manifest, "movement", train)[0] == "content_group"
     train, _ = train_test(folds, manifest, "player", 0)
-    groups = inner_groups(manifest, "player", train)
+    column, groups = inner_groups(manifest, "player", train)
+    assert column == "player"
     inner = inner_folds(groups, 3)
     assert len(groups) == len(train)
     for name in set(groups):
         assert len(set(inner[groups == name])) == 1
     assert set(np.unique(inner)) == {0, 1, 2}
+
+
+def test_byte_identical_clips_are_never_divided_inside() -> None:
+    """Selected on a file that was fitted on: as unfair inside as outside."""
+    manifest = cases.manifest()
+    manifest.loc[manifest["clip"] == "m0_s0_p1_t0", "sha256"] = "digest-m0_s0_p2_t0"
+    clips = np.sort(manifest["clip"].to_numpy(dtype=object))
+    for scheme, expected in (("player", "p1+p2"), ("segment", None)):
+        groups = dict(zip(clips, inner_groups(manifest, scheme, clips)[1], strict=True))
+        if expected:
+            assert groups["m0_s0_p1_t0"] == groups["m2_s3_p2_t0"] == expected
+        else:
+            assert groups["m0_s0_p1_t0"] == "m0_s0"
+
+
+def test_renders_of_one_take_are_one_take() -> None:
+    manifest = cases.manifest(takes=2)
+    worse = manifest.iloc[:1].assign(clip="worse", parent=manifest["clip"].iloc[0], tier=1)
+    manifest = pd.concat([manifest, worse], ignore_index=True)
+    assert group_labels(manifest, "take").equals(group_labels(manifest, "family").rename("take"))
+    manifest.loc[manifest["clip"] == "m0_s0_p0_t1", "take"] = "0"  # a second soundfont
+    takes = group_labels(manifest, "take")
+    assert takes["m0_s0_p0_t1"] == takes["m0_s0_p0_t0"] == takes["worse"]
+    assert takes.nunique() == group_labels(manifest, "family").nunique() - 1
+    folds = cut_scheme(manifest, "random", ALL).set_index("clip")["fold"]
+    assert folds["m0_s0_p0_t1"] == folds["m0_s0_p0_t0"] == folds["worse"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(corpora(max_clips=20))
+def test_takes_are_chains_of_versions_and_of_equal_numbers(manifest: pd.DataFrame) -> None:
+    """Against the closure of the relation, pair by pair."""
+    rows = manifest.set_index("clip")
+    clips = list(rows.index)
+    family = families(manifest)
+    group = {clip: {clip} for clip in clips}
+    for one in clips:
+        for other in clips:
+            a, b = rows.loc[one], rows.loc[other]
+            unknown = pd.isna(a["player"]) and pd.isna(b["player"])
+            same_player = a["player"] == b["player"] or (
+                unknown and a["is_score_render"] and b["is_score_render"]
+            )
+            same = same_player and (a["segment"], a["take"]) == (b["segment"], b["take"])
+            if (same or family[one] == family[other]) and group[one] is not group[other]:
+                group[one] |= group[other]
+                for clip in group[other]:
+                    group[clip] = group[one]
+    takes = group_labels(manifest, "take")
+    assert {frozenset(members) for members in group.values()} == {
+        frozenset(part.index) for _, part in takes.groupby(takes)
+    }
+
+
+def test_wide_folds_say_which_fold_tests_a_clip() -> None:
+    manifest = cases.manifest(n_movements=2).sample(frac=1.0, random_state=0)
+    folds = make_folds(manifest, ALL)
+    half = folds[(folds["scheme"] != "player") | (folds["fold"] == 0)]
+    wide = wide_folds(half, manifest)
+    assert list(wide.columns) == ["clip", *dict.fromkeys(folds["scheme"])]
+    assert list(wide["clip"]) == sorted(manifest["clip"])
+    long = wide.melt("clip", var_name="scheme", value_name="fold").dropna()
+    again = long.merge(half, on=["scheme", "clip"], suffixes=("", "_long"))
+    assert len(again) == len(long) == len(half)
+    assert (again["fold"] == again["fold_long"]).all()

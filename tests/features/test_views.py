@@ -44,6 +44,7 @@ def params() -> Params:
             "ensemble": ["ridge"],
         },
         "evaluate": {},
+        "report": {"instrument": "grand"},
     }  # fmt: skip
     return parse_params(blocks)
 

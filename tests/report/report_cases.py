@@ -83,6 +83,7 @@ def _rows(corpus: str, shift: float, rng: np.random.Generator) -> list[dict[str,
                         "dimension": dimension, "metric": metric, "value": v,
                         "ci_low": v - w if has_interval else np.nan,
                         "ci_high": v + 0.7 * w if has_interval else np.nan,
+                        "interval": "content×player" if has_interval else "",
                         "n_clips": 1202 if subset == "all" else 1073,
                         "n_clusters": CLUSTERS[scheme],
                     })  # fmt: skip
@@ -97,7 +98,7 @@ def _rows(corpus: str, shift: float, rng: np.random.Generator) -> list[dict[str,
             rows.append({
                 "scheme": scheme, "subset": subset, "features": "ceiling", "model": "icc_1k",
                 "dimension": dimension, "metric": metric, "value": v, "ci_low": np.nan,
-                "ci_high": np.nan, "n_clips": 1202, "n_clusters": CLUSTERS[scheme],
+                "ci_high": np.nan, "interval": "", "n_clips": 1202, "n_clusters": CLUSTERS[scheme],
             })  # fmt: skip
     common = {
         "corpus": corpus, "task": "rating", "seed": "42", "config_hash": "3f9c2a71bb04",

@@ -8,6 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from beside_cases import make_full_report
+
+from pianoeval.report.html import render
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))),
@@ -63,6 +66,40 @@ def test_the_page_works(page: str, tmp_path: Path, width: int) -> None:
     assert '"rows":10' in done
     assert '"theme":"dark"' in done
     assert '"resources":0' in done
+    wide = re.search(r'"wide":(-?\d+)', done)
+    assert wide
+    assert int(wide.group(1)) <= 0, "the page is wider than the window"
+
+
+OPENED = """
+<script>
+var done = {};
+document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+var table = Array.from(document.querySelectorAll("#c1-diagnostics table.sortable")).pop();
+var head = table.tHead.rows[0].cells[0];
+head.querySelector("button").click();
+head.querySelector("button").click();
+done.top = table.tBodies[0].rows[0].cells[0].textContent;
+done.sorters = Array.from(document.querySelectorAll("table.sortable")).every(function (t) {
+  return t.tHead.querySelectorAll("button").length === t.tHead.rows[0].cells.length; });
+done.wide = document.documentElement.scrollWidth - window.innerWidth;
+document.body.dataset.done = JSON.stringify(done);
+</script>
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_every_section_opened_fits_and_sorts(tmp_path: Path, width: int) -> None:
+    file = tmp_path / "index.html"
+    page = render([make_full_report(n_clips=60)])
+    file.write_text(page.replace("</body>", OPENED + "</body>"), encoding="utf-8")
+    dom, console = browse(file, tmp_path / "profile", width)
+    assert console == []
+    match = re.search(r'data-done="([^"]*)"', dom)
+    assert match, "the script did not reach its end"
+    done = match.group(1).replace("&quot;", '"')
+    assert '"top":"p30"' in done
+    assert '"sorters":true' in done
     wide = re.search(r'"wide":(-?\d+)', done)
     assert wide
     assert int(wide.group(1)) <= 0, "the page is wider than the window"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from report_cases import DIMENSIONS, make_report
 
 from pianoeval.report import CorpusReport, tables, write_plot_tables
-from pianoeval.report.curves import _spread
+from pianoeval.report.curves import spread
 from pianoeval.report.dimensions import predicted_and_rated, scatter
 from pianoeval.report.figures import _interval
 from pianoeval.report.html import corpus_figures
@@ -62,7 +62,7 @@ def test_a_scale_never_leaves_its_range(value: float) -> None:
 
 @given(st.lists(st.floats(0, 200), min_size=1, max_size=8))
 def test_labels_do_not_overlap(positions: list[float]) -> None:
-    placed = sorted(_spread(positions, 14, 200))
+    placed = sorted(spread(positions, 14, 200))
     assert all(b - a >= 14 - 1e-9 for a, b in pairwise(placed))
     assert placed[-1] <= 200
 
@@ -99,7 +99,12 @@ def test_figures_are_well_formed(percepiano: CorpusReport) -> None:
 
 def test_plot_tables(percepiano: CorpusReport, tmp_path: Path) -> None:
     written = {p.name: pd.read_csv(p) for p in write_plot_tables([percepiano], tmp_path)}
-    assert set(written) == {"r2.csv", "pairwise.csv", "layers.csv", "predicted.csv"}
+    assert set(written) == {
+        "r2.csv", "pairwise.csv", "layers.csv", "predicted.csv", "learning.csv", "calibration.csv",
+        "residuals.csv",
+    }  # fmt: skip
+    for name in ("learning.csv", "calibration.csv", "residuals.csv"):
+        assert written[name].empty
     r2 = written["r2.csv"].set_index(["scheme", "features"])["value"]
     assert r2["movement", "symbolic"] == pytest.approx(0.171)
     assert r2["movement", "ceiling"] == pytest.approx(0.717)

@@ -21,8 +21,8 @@ from pianoeval.report.scores import metric_table
 def table_of(*rows: dict[str, Any]) -> pd.DataFrame:
     common = {
         "corpus": "c", "task": "rating", "scheme": "segment", "subset": "all", "dimension": "mean",
-        "metric": "r2_pooled", "ci_low": math.nan, "ci_high": math.nan, "n_clips": 10,
-        "n_clusters": 5, "seed": "", "config_hash": "h", "commit": "k",
+        "metric": "r2_pooled", "ci_low": math.nan, "ci_high": math.nan, "interval": "",
+        "n_clips": 10, "n_clusters": 5, "seed": "", "config_hash": "h", "commit": "k",
     }  # fmt: skip
     return pd.DataFrame([{**common, **row} for row in rows], columns=list(RESULT_COLUMNS))
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pianoeval.errors import BadInputError, ConfigError
-from pianoeval.evaluate.splits import make_folds, train_test
+from pianoeval.evaluate.protocol.splits import make_folds, train_test
 from pianoeval.features.views import View
 from pianoeval.params import FoldParams, ModelName, ProbeParams, RunParams
 from pianoeval.training.crossval import (

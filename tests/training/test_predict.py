@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pianoeval.cache import ItemCache
+from pianoeval.cache import ItemCache, item_key
 from pianoeval.errors import BadInputError, ConfigError, PianoevalError
 from pianoeval.evaluate.corpus import read_predictions
-from pianoeval.evaluate.splits import make_folds
+from pianoeval.evaluate.protocol.splits import make_folds
+from pianoeval.features.views import View
 from pianoeval.params import Axes, FoldParams, Params, ProbeParams, RunParams, ViewParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.training import predict
+from pianoeval.training.crossval import Labels, Study
 from pianoeval.training.predict import STEP, predict_features
 
 FOLDS = FoldParams(schemes=["segment", "movement"], n_folds=2)
@@ -26,6 +29,12 @@ PROBE: dict[str, Any] = {
     "extra_trees": {"n_estimators": 5},
     "boosting": {"n_estimators": 5},
     "ensemble": ["ridge", "extra_trees"],
+    "controls": {"labels": []},
+    "learning_curve": {"percents": []},
+}
+EXTRA: dict[str, Any] = {
+    "controls": {"labels": ["shuffled_labels", "swapped_pieces"]},
+    "learning_curve": {"percents": [50, 25]},
 }
 KEY = ["scheme", "clip", "task", "dimension"]
 
@@ -232,3 +241,127 @@ def test_the_ensemble_needs_its_members(corpus: dict[str, Any], trained: list[st
     with pytest.raises(ConfigError, match="extra_trees"):
         predict_features("symbolic", make_params(["ridge", "ensemble"]), **corpus)
     assert trained == []
+
+
+def rows_of(table: pd.DataFrame, features: str) -> pd.DataFrame:
+    return table[table["features"] == features].reset_index(drop=True)
+
+
+def test_controls_and_curve_stand_beside_the_first_view(corpus: dict[str, Any]) -> None:
+    """Only ridge of the first view has them, and what was there before stays as it was."""
+    view = ViewParams.model_validate({"models": ["ridge", "extra_trees"]})
+    plain = make_params(["ridge", "extra_trees"])
+    both = plain.model_copy(update={"views": {"symbolic": {"toy": view, "second": view}}})
+    params = both.model_copy(
+        update={"probe": ProbeParams.model_validate(PROBE | EXTRA | {"task": "rating"})}
+    )
+    table = predict_features("symbolic", params, **corpus)
+    extra = ["shuffled_labels", "swapped_pieces", "train_25", "train_50"]
+    assert list(dict.fromkeys(table["features"])) == [
+        "toy", *(f"toy:{name}" for name in extra), "second",
+    ]  # fmt: skip
+    assert not table.duplicated([*KEY, "features", "model"]).any()
+    own = rows_of(table, "toy").query("model == 'ridge'")
+    for name in extra[:2]:
+        found = rows_of(table, f"toy:{name}")
+        assert set(found["model"]) == {"ridge"}
+        pd.testing.assert_frame_equal(
+            found[[*KEY, "fold", "seed"]], own[[*KEY, "fold", "seed"]].reset_index(drop=True)
+        )
+        assert np.abs(found["prediction"].to_numpy() - own["prediction"].to_numpy()).max() > 0.01
+    fresh = corpus | {"cache": ItemCache(corpus["cache"].root / "elsewhere")}
+    without = predict_features("symbolic", both, **fresh)
+    kept = table[table["features"].isin(["toy", "second"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, without)
+
+
+def test_a_view_without_ridge_has_no_controls(corpus: dict[str, Any]) -> None:
+    table = predict_features("symbolic", make_params(["boosting"], **EXTRA), **corpus)
+    assert set(table["features"]) == {"toy"}
+
+
+def test_controls_are_items_of_their_own(corpus: dict[str, Any], trained: list[str]) -> None:
+    """The plain ridge is found again under its old key; another seed is other labels."""
+    predict_features("symbolic", make_params(["ridge"]), **corpus)
+    assert trained == ["ridge"]
+
+    def items() -> set[Path]:
+        return set((corpus["cache"].root / STEP).rglob("*.safetensors"))
+
+    before = items()
+    first = predict_features("symbolic", make_params(["ridge"], **EXTRA), **corpus)
+    assert trained == ["ridge"]
+    assert len(items() - before) == 4
+    assert before < items()
+    again = predict_features("symbolic", make_params(["ridge"], **EXTRA), **corpus)
+    pd.testing.assert_frame_equal(again, first)
+    assert len(items() - before) == 4
+    change = {
+        "controls": EXTRA["controls"] | {"seed": 1},
+        "learning_curve": EXTRA["learning_curve"] | {"seed": 1},
+    }
+    other = predict_features("symbolic", make_params(["ridge"], **change), **corpus)
+    assert len(items() - before) == 8
+    for name in set(first["features"]) - {"toy"}:
+        a, b = rows_of(first, name)["prediction"], rows_of(other, name)["prediction"]
+        assert (a != b).any()
+
+
+def test_the_key_of_a_plain_model_knows_nothing_of_controls(corpus: dict[str, Any]) -> None:
+    """Written out: items that were made before there were controls must be found again."""
+    manifest, folds = corpus["manifest"], corpus["folds"]
+    random = np.random.default_rng(0)
+    view = View(random.normal(size=(18, 4)).astype(np.float32), manifest["clip"].tolist(), "toy")
+    values = random.normal(size=(18, 2))
+    probe = ProbeParams.model_validate(PROBE | EXTRA)
+    study = Study(view, Labels(values, ["timing", "pedal"]), manifest, probe, RunParams())
+
+    def digest(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()
+
+    columns = [
+        "clip", "sha256", "composition", "movement", "segment", "content_group", "player", "parent",
+    ]  # fmt: skip
+    inputs = {
+        "features": digest(view.x.tobytes() + b"(18, 4)"),
+        "labels": digest(values.tobytes() + b"timing|pedal"),
+        "clips": digest("|".join(view.clips).encode()),
+        "groups": digest(manifest[columns].to_csv(index=False).encode()),
+        "folds": digest(folds.to_csv(index=False).encode()),
+    }
+    config = {
+        "model": "ridge",
+        "parameters": {"lambdas": [1.0, 100.0], "inner_folds": 2, "per_output": False},
+        "task": "rating",
+        "inner_folds": 2,
+        "validation_fraction": 0.15,
+    }
+    found = predict.model_key(study, predict.fit_inputs(study, folds), "ridge")
+    assert found == item_key("probe", 1, inputs, config)
+
+
+def test_a_curve_that_cannot_be_drawn_says_so_every_time(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nine training clips: 5 % of them are no whole take, 50 % are."""
+    params = make_params(["ridge"], learning_curve={"percents": [5, 50]})
+    for _ in range(2):
+        caplog.clear()
+        table = predict_features("symbolic", params, **corpus)
+        assert list(dict.fromkeys(table["features"])) == ["toy", "toy:train_50"]
+        for scheme in ("segment", "movement"):
+            assert (
+                f"toy:train_5 is left out under '{scheme}': fold {scheme}/0: whole" in caplog.text
+            )
+        assert "train_50" not in caplog.text
+
+
+def test_a_control_that_cannot_be_made_says_so(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = corpus["manifest"].assign(movement="m0", segment="m0_s0", content_group="g")
+    folds = make_folds(one, FoldParams(schemes=["player"], n_folds=3))
+    params = make_params(["ridge"], controls=EXTRA["controls"])
+    table = predict_features("symbolic", params, **(corpus | {"manifest": one, "folds": folds}))
+    assert set(table["features"]) == {"toy", "toy:shuffled_labels"}
+    assert "the control swapped_pieces is left out: all labelled clips share one" in caplog.text

@@ -62,7 +62,8 @@
           .forEach(function (item) { body.appendChild(item[2]); });
       });
     });
-    var filters = table.closest("section").querySelector(".filters");
+    var filters = table.closest(".scroll").previousElementSibling;
+    if (!filters || !filters.matches(".filters")) { return; }
     var search = filters.querySelector("input");
     var selects = Array.from(filters.querySelectorAll("select"));
     var output = filters.querySelector("output");

@@ -1,0 +1,1 @@
+"""Where and why models err: calibration, residuals, groups, pairs, latent maps."""

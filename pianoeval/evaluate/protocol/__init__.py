@@ -1,0 +1,1 @@
+"""Who is tested on what: groups, folds, leak audit, baselines and controls."""

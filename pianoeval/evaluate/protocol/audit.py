@@ -1,0 +1,97 @@
+"""Leak audit of a corpus in the workspace: what must be clean before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
+from pianoeval.errors import CorruptDataError, MissingAssetError
+from pianoeval.evaluate.protocol.duplicates import Notes, compare_content_groups, read_notes
+from pianoeval.evaluate.protocol.leaks import audit, parts_mapping
+from pianoeval.evaluate.protocol.overlaps import Selection
+from pianoeval.params import Params
+from pianoeval.paths import CorpusPaths
+from pianoeval.provenance import sha256_file
+
+
+def audit_workspace(paths: CorpusPaths, params: Params) -> None:
+    """Write ``leaks.csv`` and the receipt of one corpus, if its folds are clean.
+
+    Raises
+    ------
+    LeakError, CorruptDataError
+        As :func:`~pianoeval.evaluate.protocol.leaks.audit`.
+    MissingAssetError
+        A MIDI file of the manifest is not there.
+    """
+    manifest, folds = read_manifest(paths.manifest), read_table(paths.folds)
+    notes = read_notes(manifest, paths.root, params.midi)
+    selection = Selection(params.probe, read_labels(paths.labels))
+    matrix = audit(folds, manifest, selection, notes)
+    paths.results.mkdir(parents=True, exist_ok=True)
+    matrix.to_csv(
+        paths.results / "leaks.csv", index=False, float_format="%.6g", lineterminator="\n"
+    )
+    receipt = _receipt(paths, manifest, folds, matrix, notes)
+    text = json.dumps(receipt, indent=1, ensure_ascii=False)
+    paths.audit.write_text(text + "\n", encoding="utf-8")
+
+
+def _receipt(
+    paths: CorpusPaths,
+    manifest: pd.DataFrame,
+    folds: pd.DataFrame,
+    matrix: pd.DataFrame,
+    notes: Notes,
+) -> dict[str, Any]:
+    return {
+        "folds": sha256_file(paths.folds),
+        "manifest": sha256_file(paths.manifest),
+        "clips": len(manifest),
+        "schemes": [str(scheme) for scheme in dict.fromkeys(folds["scheme"])],
+        "unchecked": dict(sorted(Counter(notes.unchecked.values()).items())),
+        "content_groups": compare_content_groups(manifest, notes.music),
+        "overlap": parts_mapping(matrix),
+        "one_performance": [asdict(pair) for pair in notes.duplicates],
+    }
+
+
+def read_audit(paths: CorpusPaths) -> dict[str, Any]:
+    """The receipt of the audit of the folds and manifest that are there now.
+
+    Returns
+    -------
+    dict
+        ``folds, manifest`` (SHA-256), ``clips, schemes, unchecked`` (reason → clips without known
+        notes), ``content_groups`` (see ``duplicates.compare_content_groups``), ``overlap`` (see
+        ``leaks.parts_mapping``) and ``one_performance``: pairs of clips.
+
+    Raises
+    ------
+    MissingAssetError
+        There was no audit, or it found a leak.
+    CorruptDataError
+        It was made of other folds or another manifest.
+    """
+    again = f"dvc repro audit@{paths.corpus}"
+    if not paths.audit.is_file():
+        raise MissingAssetError("these folds were not audited", where=paths.audit, next_step=again)
+    try:
+        receipt: dict[str, Any] = json.loads(paths.audit.read_text(encoding="utf-8"))
+        current = {name: sha256_file(getattr(paths, name)) for name in ("folds", "manifest")}
+        stale = [name for name, digest in current.items() if receipt[name] != digest]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(
+            f"not a receipt of the audit ({type(error).__name__})", where=paths.audit,
+            next_step=again,
+        ) from error  # fmt: skip
+    if stale:
+        raise CorruptDataError(
+            f"the audit was made with another {stale[0]}", where=paths.audit, next_step=again
+        )
+    return receipt

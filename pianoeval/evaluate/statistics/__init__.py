@@ -1,0 +1,1 @@
+"""What is computed of ratings and predictions: metrics, ceilings, intervals, tests."""

@@ -1,0 +1,147 @@
+"""Files that stand beside the results: comparisons, diagnostics, latent maps, the leak audit.
+
+A corpus evaluated by an older version lacks some of them. Each is then None, its section says which
+command makes it, and the rest of the page stands.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pianoeval.errors import CorruptDataError
+
+#: What a comparison cannot be shown without; further columns are shown where they are.
+COMPARISON_COLUMNS = (
+    "scheme", "subset", "metric", "a", "b", "value_a", "value_b", "difference", "ci_low",
+    "ci_high", "p_permutation", "q_permutation", "verdict",
+)  # fmt: skip
+_COMPARISON_NUMBERS = (
+    "value_a", "value_b", "difference", "ci_low", "ci_high", "p_permutation", "q_permutation",
+    "t_cluster", "p_t_cluster", "p_wilcoxon_cluster", "t_clip", "p_t_clip", "p_wilcoxon_clip",
+    "cohen_d_clip", "r_a", "r_b", "cohen_q", "williams_t", "williams_p", "n_units",
+    "n_units_ahead",
+)  # fmt: skip
+_LEAK_COLUMNS = ("scheme", "part", "column", "overlap")
+LATENT_COLUMNS = ("view", "clip", "x", "y")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was found beside ``results.csv``; None for a file that is not there."""
+
+    comparisons: pd.DataFrame | None = None
+    diagnostics: Mapping[str, Any] | None = None
+    latent: pd.DataFrame | None = None
+    leaks: pd.DataFrame | None = None
+
+
+def read_beside(folder: Path, corpus: str) -> Beside:
+    """Read the files of one corpus.
+
+    Parameters
+    ----------
+    folder : Path
+        ``reports/<corpus>``.
+
+    Raises
+    ------
+    CorruptDataError
+        A file is there and cannot be read, or lacks columns.
+    """
+    evaluate, audit = f"dvc repro evaluate@{corpus}", f"dvc repro audit@{corpus}"
+    comparisons = _table(folder / "comparisons.csv", COMPARISON_COLUMNS, evaluate)
+    if comparisons is not None:
+        wanted = [c for c in _COMPARISON_NUMBERS if c in comparisons.columns]
+        comparisons = _numeric(comparisons, wanted, folder / "comparisons.csv", evaluate)
+    latent = _table(folder / "latent.csv", LATENT_COLUMNS, evaluate)
+    if latent is not None:
+        latent = _numeric(latent, ("x", "y"), folder / "latent.csv", evaluate)
+        latent = latent.sort_values(["view", "clip"], kind="stable", ignore_index=True)
+    leaks = _table(folder / "leaks.csv", _LEAK_COLUMNS, audit)
+    if leaks is not None:
+        leaks = _numeric(leaks, ("overlap",), folder / "leaks.csv", audit)
+    return Beside(comparisons, _json(folder / "diagnostics.json", evaluate), latent, leaks)
+
+
+def overlap_by_part(leaks: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The audit as part → scheme → column → share of clips; None where nothing was checked."""
+    out: dict[str, dict[str, dict[str, float | None]]] = {}
+    for part, scheme, column, share in zip(
+        *(leaks[c] for c in ("part", "scheme", "column", "overlap")), strict=True
+    ):
+        cell = float(share) if math.isfinite(share) else None
+        out.setdefault(str(part), {}).setdefault(str(scheme), {})[str(column)] = cell
+    return out
+
+
+def _table(path: Path, wanted: Sequence[str], again: str) -> pd.DataFrame | None:
+    """A CSV with every cell as text, or None."""
+    if not path.is_file():
+        return None
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise CorruptDataError(f"not a table: {error}", where=path, next_step=again) from error
+    missing = [column for column in wanted if column not in frame.columns]
+    if missing:
+        raise CorruptDataError(
+            f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing",
+            where=path, allowed=", ".join(wanted), next_step=again,
+        )  # fmt: skip
+    return frame
+
+
+def _numeric(frame: pd.DataFrame, columns: Sequence[str], path: Path, again: str) -> pd.DataFrame:
+    frame = frame.copy()
+    for column in columns:
+        cells = frame[column].astype("object").where(frame[column] != "", None)
+        try:
+            frame[column] = pd.to_numeric(cells).astype("float64")
+        except (ValueError, TypeError) as error:
+            raise CorruptDataError(
+                f"column {column} is not numeric: {error}", where=path, next_step=again
+            ) from error
+    return frame
+
+
+def _json(path: Path, again: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptDataError(f"not JSON: {error}", where=path, next_step=again) from error
+    if not isinstance(found, dict):
+        raise CorruptDataError("not a JSON object", where=path, next_step=again)
+    return found
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one: an older version did not write it."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def records(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; empty if there is none."""
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+
+def part(diagnostics: Mapping[str, Any] | None, scheme: str | None, name: str) -> Any:
+    """One block of the diagnostics of a scheme; None where it was not computed."""
+    return mapping(mapping(mapping(diagnostics).get("schemes")).get(scheme or "")).get(name)
+
+
+def floats(value: Any) -> list[float | None]:
+    """Numbers of a list, None where JSON has null."""
+    if not isinstance(value, list):
+        return []
+    return [
+        float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in value
+    ]

@@ -1,0 +1,169 @@
+"""What an exported model reads: described when it is trained, checked when it is used.
+
+Symbolic features are found by name. Indicators of absence are made anew from the columns that they
+stood for in training: another corpus lacks other values, and would number its patterns otherwise.
+Embeddings must come from the same encoder, to the hash of its weights, and pooling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pianoeval.errors import BadInputError, PianoevalError
+from pianoeval.features.pooling import PooledStore
+from pianoeval.features.views import SYMBOLIC, with_indicators
+from pianoeval.models.base import Float32, Float64
+from pianoeval.params import Params
+from pianoeval.paths import CorpusPaths
+from pianoeval.store import LEVEL_NAMES
+
+Described = dict[str, Any]
+# What a store says about itself beyond the numbers' origin.
+_NOT_IDENTITY = {"step", "encoder", "instrument_name", "layers", "stats"}
+_NEXT_STEP = "dvc repro"
+
+
+def describe_inputs(source: str, view: str, params: Params, paths: CorpusPaths) -> Described:
+    """What the view ``view`` of the features ``source`` holds, as JSON can."""
+    if source == SYMBOLIC:
+        table = _symbolic_table(paths)
+        stood_for = _absence_patterns(table)
+        return {"source": source, "columns": list(table.columns), "indicators": stood_for}
+    block = params.views[source][view]
+    instruments = list(block.instruments or params.axes.instrument)
+    stores = [PooledStore(paths.pooled(source, name)) for name in instruments]
+    blocks = stores[0].matrix(block.layers, block.level).blocks
+    layers = list(dict.fromkeys(name.split("/")[0] for name in blocks if name != "level"))
+    return {
+        "source": source,
+        "encoder": _identity(stores[0]),
+        "layers": layers,
+        "stats": stores[0].stats,
+        "level": list(LEVEL_NAMES) if block.level else [],
+        "instruments": instruments,
+    }
+
+
+def _symbolic_table(paths: CorpusPaths) -> pd.DataFrame:
+    if not paths.symbolic.is_file():
+        raise PianoevalError("no symbolic table", where=paths.symbolic, next_step=_NEXT_STEP)
+    table = pd.read_parquet(paths.symbolic)
+    return table.set_index("clip") if "clip" in table.columns else table
+
+
+def _absence_patterns(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Columns that each indicator stands for: those that are absent where it is 1."""
+    full = with_indicators(table.astype(np.float32))
+    absent = table.isna()
+    return {
+        str(name): [str(c) for c in table.columns if absent[c].equals(full[name].astype(bool))]
+        for name in full.columns[table.shape[1] :]
+    }
+
+
+def _identity(store: PooledStore) -> Described:
+    """Which encoder made the vectors: its weights, precision, chunks, rates and code."""
+    return {k: v for k, v in sorted(store.attrs.items()) if k not in _NOT_IDENTITY}
+
+
+def read_inputs(described: Described, paths: CorpusPaths) -> tuple[Float32, list[str]]:
+    """Features of all clips of a corpus, in the columns that the model was trained on.
+
+    Returns
+    -------
+    x : float32, shape (clips, features)
+        NaN = the value does not exist for this clip.
+    clips : list of str
+
+    Raises
+    ------
+    BadInputError
+        The corpus lacks a column, or its vectors come from another encoder.
+    PianoevalError
+        There are no such features.
+    """
+    if described["source"] == SYMBOLIC:
+        return symbolic_matrix(described, _symbolic_table(paths))
+    total: pd.DataFrame | None = None
+    instruments = described["instruments"]
+    for name in instruments:
+        store = PooledStore(paths.pooled(described["source"], name))
+        _check_encoder(described, store)
+        found = store.matrix(",".join(described["layers"]), bool(described["level"]))
+        part = pd.DataFrame(found.values.astype(np.float64), index=found.clips)
+        if total is None:
+            total = part
+        else:
+            shared = total.index.intersection(part.index)
+            total = total.loc[shared] + part.loc[shared]
+    if total is None:
+        raise BadInputError("the model names no instrument", where="config.json")
+    return (total / len(instruments)).to_numpy(np.float32), [str(clip) for clip in total.index]
+
+
+def symbolic_matrix(described: Described, table: pd.DataFrame) -> tuple[Float32, list[str]]:
+    """As :func:`read_inputs`, of a symbolic table indexed by clip."""
+    missing = [name for name in described["columns"] if name not in table.columns]
+    if missing:
+        raise BadInputError(
+            f"the symbolic table lacks {_few(missing)}, which the model reads",
+            where="symbolic features",
+            next_step="use the version of pianoeval that config.json names",
+        )
+    values = table[described["columns"]].astype(np.float32)
+    indicators = [
+        values[columns].isna().any(axis=1).to_numpy(np.float32)
+        for columns in described["indicators"].values()
+    ]
+    x = np.column_stack([values.to_numpy(), *indicators]).astype(np.float32)
+    return x, [str(clip) for clip in table.index]
+
+
+def _check_encoder(described: Described, store: PooledStore) -> None:
+    found = _identity(store) | {"stats": store.stats}
+    wanted = described["encoder"] | {"stats": described["stats"]}
+    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    if differing or found.keys() != wanted.keys():
+        names = differing or sorted(found.keys() ^ wanted.keys())
+        raise BadInputError(
+            f"these vectors come from another encoder: {_few(names)} differ",
+            where=store.path,
+            allowed=", ".join(f"{name} = {wanted.get(name)}" for name in names),
+            next_step="set this in params.yaml, then: dvc repro",
+        )
+
+
+def n_features(described: Described) -> int:
+    """How many features the model reads."""
+    if described["source"] == SYMBOLIC:
+        return len(described["columns"]) + len(described["indicators"])
+    vectors = len(described["layers"]) * len(described["stats"]) * int(described["encoder"]["dim"])
+    return vectors + len(described["level"])
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def checked_matrix(x: Any, n_features: int) -> Float64:
+    """Features as given by a caller: two axes, the right width, nothing infinite, no empty row."""
+    values = np.asarray(x, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != n_features:
+        raise BadInputError(
+            f"features of shape {values.shape}", where="ExportedRidge.predict",
+            allowed=f"(clips, {n_features}), columns as config.json lists them",
+            next_step="take them from ExportedRidge.read",
+        )  # fmt: skip
+    unusable = np.isinf(values).any(axis=1) | np.isnan(values).all(axis=1)
+    if unusable.any():
+        raise BadInputError(
+            "a clip has infinite features, or none at all",
+            where=f"row {int(unusable.argmax())}",
+            allowed="finite values; NaN where a single value does not exist",
+            next_step="leave the clip out",
+        )
+    return values
