@@ -18,6 +18,7 @@ from pianoeval.evaluate.comparisons import (
     comparisons_table,
 )
 from pianoeval.evaluate.diagnostics.assemble import diagnostics
+from pianoeval.evaluate.protocol.receipt import read_audit
 from pianoeval.evaluate.quarantined import quarantined_clips
 from pianoeval.evaluate.results import evaluate_state
 from pianoeval.evaluate.state import Evaluation
@@ -57,10 +58,12 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     """Write everything that is said of one corpus, and the receipt of it.
 
     ``results.csv``, ``comparisons.csv``, ``diagnostics.json``, ``latent.csv``, ``summary.json``.
-    Raises what :func:`~pianoeval.evaluate.results.evaluate_state`,
+    Raises what :func:`~pianoeval.evaluate.protocol.receipt.read_audit`,
+    :func:`~pianoeval.evaluate.results.evaluate_state`,
     :func:`~pianoeval.evaluate.diagnostics.assemble.diagnostics` and
     :func:`~pianoeval.evaluate.quarantined.quarantined_clips` raise.
     """
+    read_audit(paths)
     ratings = read_table(paths.ratings) if paths.ratings.is_file() else None
     predictions = read_predictions(paths, params.axes.features)
     quarantined = quarantined_clips(paths, params)
@@ -82,7 +85,8 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
         ),
     ]
     inputs = [paths.predictions(name) for name in params.axes.features]
-    _write_receipt(paths.evaluated, [*written, paths.manifest, paths.labels, *inputs])
+    inputs += [paths.manifest, paths.labels, paths.audit]
+    _write_receipt(paths.evaluated, [*written, *inputs])
 
 
 def comparisons(state: Evaluation, params: Params) -> pd.DataFrame:

@@ -110,7 +110,10 @@ def predict_ridge_fold(fold: Fold, params: RidgeParams) -> FoldPrediction:
 
 
 def predict_ridge_label_sets(
-    fold: Fold, label_sets: Sequence[Float64], params: RidgeParams
+    fold: Fold,
+    label_sets: Sequence[Float64],
+    params: RidgeParams,
+    told: Sequence[bool] | None = None,
 ) -> list[FoldPrediction]:
     """:func:`predict_ridge_fold` for several labellings of the same training clips.
 
@@ -121,6 +124,9 @@ def predict_ridge_label_sets(
     ----------
     label_sets : sequence of float64, shape (n_train, outputs)
         Used instead of ``fold.y``.
+    told : sequence of bool, optional
+        For which of them a penalty at the edge of the grid is worth a warning, all by default:
+        with labels that say nothing the largest is the right one.
     """
     grid = np.sort(np.asarray(params.lambdas, dtype=np.float64))
     if grid[0] <= 0:
@@ -141,9 +147,11 @@ def predict_ridge_label_sets(
     test = np.arange(fold.n_train, fold.n_train + len(fold.test))
     final = decompose(rows, everything, test)
     found = []
-    for y, total in zip(label_sets, errors, strict=True):
+    warned = told if told is not None else [True] * len(label_sets)
+    for y, total, warn in zip(label_sets, errors, warned, strict=True):
         chosen = _choose(total, y, grid, params)
-        _warn_at_edge(fold.name, chosen, grid)
+        if warn:
+            _warn_at_edge(fold.name, chosen, grid)
         found.append(FoldPrediction(final.solve(y).predict(chosen), {"lambda": chosen.tolist()}))
     return found
 

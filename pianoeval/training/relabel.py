@@ -69,6 +69,7 @@ def predict_label_sets(
         Columns ``crossval.PREDICTION_COLUMNS``, in the order of ``label_sets``; each as
         ``nested_cross_validation`` would give it alone, to the bit.
     """
+    own = [labels is study.labels for labels in label_sets]
     first = replace(study, labels=label_sets[0])
     parts: list[list[pd.DataFrame]] = [[] for _ in label_sets]
     schemes = list(dict.fromkeys(folds["scheme"]))
@@ -76,7 +77,7 @@ def predict_label_sets(
         for scheme in schemes:
             for fold in make_scheme(first, folds, scheme):
                 training = [labels.values[fold.train] for labels in label_sets]
-                results = predict_ridge_label_sets(fold, training, study.probe.ridge)
+                results = predict_ridge_label_sets(fold, training, study.probe.ridge, own)
                 for part, result in zip(parts, results, strict=True):
                     part.append(prediction_rows(study, fold, result, ("ridge", 0)))
             meter.advance(len(label_sets))

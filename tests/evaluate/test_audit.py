@@ -14,8 +14,8 @@ from workspaces import make_workspace, small_params
 
 from pianoeval.corpora.manifest import write_labels, write_manifest
 from pianoeval.errors import CorruptDataError, MissingAssetError
-from pianoeval.evaluate.protocol.audit import read_audit
 from pianoeval.evaluate.protocol.leaks import LeakError
+from pianoeval.evaluate.protocol.receipt import read_audit
 from pianoeval.midi.io import read_midi, write_midi
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file

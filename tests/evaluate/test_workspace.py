@@ -18,6 +18,7 @@ from pianoeval.cache import Item
 from pianoeval.corpora.manifest import write_labels, write_manifest
 from pianoeval.errors import CorruptDataError, MissingAssetError, PianoevalError
 from pianoeval.evaluate.corpus import evaluate_workspace, read_predictions
+from pianoeval.evaluate.protocol.audit import audit_workspace
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.evaluate.quarantined import quarantined_clips
 from pianoeval.features.pooling import pool_store
@@ -81,7 +82,7 @@ def write_workspace(folder: Path, params: Params) -> CorpusPaths:
     """The tables that stages before this one write: two sources of features, three views."""
     found = CorpusPaths("toy", folder)
     found.clips.mkdir(parents=True)
-    manifest = cases.manifest(n_players=3)
+    manifest = cases.manifest(n_players=3).assign(midi_path=None, audio_path="source/audio/x.wav")
     labels = cases.labels(manifest)
     folds = make_folds(manifest, params.folds)
     write_manifest(manifest, found.manifest)
@@ -98,6 +99,7 @@ def write_workspace(folder: Path, params: Params) -> CorpusPaths:
         pd.concat(parts).to_parquet(found.predictions(features), index=False)
     write_symbolic(found, list(manifest["clip"]), {})
     write_pooled(found, list(manifest["clip"]), {})
+    audit_workspace(found, params)
     return found
 
 
@@ -152,9 +154,20 @@ def test_a_missing_file_names_its_stage(paths: CorpusPaths, params: Params) -> N
         evaluate_workspace(paths, params)
     assert error.value.where == str(paths.predictions("mel"))
     assert "dvc repro probe@toy-mel" in str(error.value.next_step)
-    assert not paths.results.exists()
+    assert not (paths.results / "results.csv").exists()
     paths.predictions("symbolic").unlink()
     with pytest.raises(MissingAssetError, match="probe@toy-symbolic probe@toy-mel"):
+        evaluate_workspace(paths, params)
+
+
+def test_folds_that_were_not_audited_are_refused(paths: CorpusPaths, params: Params) -> None:
+    folds = pd.read_parquet(paths.folds)
+    folds["fold"] = folds["fold"].max() - folds["fold"]
+    folds.to_parquet(paths.folds, index=False)
+    with pytest.raises(CorruptDataError, match=r"another folds\n.*audit@toy"):
+        evaluate_workspace(paths, params)
+    paths.audit.unlink()
+    with pytest.raises(MissingAssetError, match="not audited"):
         evaluate_workspace(paths, params)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
-from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.evaluate.protocol.duplicates import Notes, compare_content_groups, read_notes
 from pianoeval.evaluate.protocol.leaks import audit, parts_mapping
 from pianoeval.evaluate.protocol.overlaps import Selection
@@ -59,39 +58,3 @@ def _receipt(
         "overlap": parts_mapping(matrix),
         "one_performance": [asdict(pair) for pair in notes.duplicates],
     }
-
-
-def read_audit(paths: CorpusPaths) -> dict[str, Any]:
-    """The receipt of the audit of the folds and manifest that are there now.
-
-    Returns
-    -------
-    dict
-        ``folds, manifest`` (SHA-256), ``clips, schemes, unchecked`` (reason → clips without known
-        notes), ``content_groups`` (see ``duplicates.compare_content_groups``), ``overlap`` (see
-        ``leaks.parts_mapping``) and ``one_performance``: pairs of clips.
-
-    Raises
-    ------
-    MissingAssetError
-        There was no audit, or it found a leak.
-    CorruptDataError
-        It was made of other folds or another manifest.
-    """
-    again = f"dvc repro audit@{paths.corpus}"
-    if not paths.audit.is_file():
-        raise MissingAssetError("these folds were not audited", where=paths.audit, next_step=again)
-    try:
-        receipt: dict[str, Any] = json.loads(paths.audit.read_text(encoding="utf-8"))
-        current = {name: sha256_file(getattr(paths, name)) for name in ("folds", "manifest")}
-        stale = [name for name, digest in current.items() if receipt[name] != digest]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptDataError(
-            f"not a receipt of the audit ({type(error).__name__})", where=paths.audit,
-            next_step=again,
-        ) from error  # fmt: skip
-    if stale:
-        raise CorruptDataError(
-            f"the audit was made with another {stale[0]}", where=paths.audit, next_step=again
-        )
-    return receipt
