@@ -1,7 +1,7 @@
 """What the page plays and draws of single clips: notes, pedal, and sound as small MP3s.
 
-Sound goes into the page only where the manifest says that the clip may be passed on, because a page
-is passed on; ``report.audio`` changes that.
+A page is easily passed on. ``report.audio: redistributable`` leaves out the sound of clips whose
+licence does not allow that; by default it is all there, and the page says what must stay here.
 """
 
 from __future__ import annotations
@@ -84,12 +84,15 @@ def _sound(row: pd.Series, store: RaggedStore | None, params: Params) -> tuple[s
 def _roll(
     row: pd.Series, paths: CorpusPaths, params: Params
 ) -> tuple[dict[str, Any] | None, float]:
-    """Notes in the time of the sound, and how long they last (s); None without MIDI."""
+    """Notes in the time of the sound (None without MIDI), and how long either lasts (s)."""
+    recorded_s = float(row["end_s"]) - float(row["start_s"])
     if not isinstance(row["midi_path"], str):
-        return None, float(row["end_s"]) - float(row["start_s"])
+        return None, recorded_s
     performance = read_midi(paths.root / row["midi_path"], params.midi)
-    is_recording = isinstance(row["audio_path"], str)
-    start_s = 0.0 if is_recording else audio_start_s(performance, params.render)
+    if isinstance(row["audio_path"], str):
+        # Nothing says that the MIDI beside a recording ends with it.
+        return roll_data(performance), max(performance.end_s, recorded_s)
+    start_s = audio_start_s(performance, params.render)
     return roll_data(performance, start_s), performance.end_s - start_s
 
 
@@ -100,20 +103,19 @@ def gather_examples(paths: CorpusPaths, params: Params) -> dict[str, Any]:
     -------
     dict
         ``scheme``, ``instrument``, and ``clips``: the entries of the diagnostics, each with
-        ``segment, player, duration_s, shown_s, midi`` (see ``roll_data``, or None), ``audio``
-        (base64 MP3 or None) and ``silence`` (why there is none).
+        ``segment, player, duration_s, shown_s, redistributable``, ``midi`` (see ``roll_data``, or
+        None), ``audio`` (base64 MP3 or None) and ``silence`` (why there is none).
 
     Raises
     ------
     MissingAssetError
-        No diagnostics, or no audio of ``report.instrument``.
+        No diagnostics.
+    CorruptDataError
+        They cannot be read, or name a clip that the manifest lacks.
+    PianoevalError
+        No audio of ``report.instrument``.
     """
-    path = paths.results / "diagnostics.json"
-    if not path.is_file():
-        raise MissingAssetError(
-            "no such file", where=path, next_step=f"dvc repro evaluate@{paths.corpus}"
-        )
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["examples"]
+    found = _diagnosed(paths)
     scheme = most_telling(found)
     chosen = found[scheme] if scheme is not None else []
     manifest = read_manifest(paths.manifest).set_index("clip", drop=False)
@@ -124,6 +126,23 @@ def gather_examples(paths: CorpusPaths, params: Params) -> dict[str, Any]:
         "instrument": params.report.instrument,
         "clips": [_clip(dict(entry), manifest, store, paths, params) for entry in chosen],
     }
+
+
+def _diagnosed(paths: CorpusPaths) -> Mapping[str, list[Mapping[str, Any]]]:
+    """Examples of each scheme, as the stage ``evaluate`` wrote them."""
+    path, again = paths.results / "diagnostics.json", f"dvc repro evaluate@{paths.corpus}"
+    if not path.is_file():
+        raise MissingAssetError("no such file", where=path, next_step=again)
+    try:
+        found: Mapping[str, list[Mapping[str, Any]]]
+        found = json.loads(path.read_text(encoding="utf-8"))["examples"]
+        if not all("clip" in entry for part in found.values() for entry in part):
+            raise KeyError("clip")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptDataError(
+            f"no examples to be read in it ({type(error).__name__})", where=path, next_step=again
+        ) from error
+    return found
 
 
 def _clip(
@@ -149,6 +168,7 @@ def _clip(
         "shown_s": round(min(duration_s, MAX_S), 3),
         "midi": notes,
         "audio": sound,
+        "redistributable": bool(row["redistributable"]),
         "silence": reason,
     }
 

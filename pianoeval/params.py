@@ -244,7 +244,7 @@ class ReportParams(Block):
 
     instrument: str = Field(description="render that is played; one of axes.instrument")
     audio: Literal["redistributable", "always", "never"] = Field(
-        "redistributable", description="which clips' sound goes into the page"
+        "always", description="which clips' sound goes into the page"
     )
 
 

@@ -157,7 +157,7 @@ def test_a_step_knows_its_modules() -> None:
     assert "encoders.transkun_net" not in mel
     assert {"encoders.transkun_net", "encoders.chunking"} <= set(transkun)
     probe = set(modules(STEPS["probe"]))
-    assert {"models.ridge", "models.mlp", "training.crossval", "evaluate.splits"} <= probe
+    assert {"models.ridge", "models.mlp", "training.crossval", "evaluate.protocol.splits"} <= probe
 
 
 def test_prose_is_not_code_and_code_is() -> None:

@@ -137,8 +137,9 @@ class Side:
 
 
 def align(
-    a: Side, b: Side, ratings: Ratings, scheme: str, pairs: Sequence[Pair], subset: str
-) -> Aligned | None:
+    a: Side, b: Side, ratings: Ratings, scheme: str, pairs: Sequence[Pair], subset: str,
+    min_players: int,
+) -> Aligned | None:  # fmt: skip
     """One scheme on the clips that every row of ``pairs`` predicted; None without such rows.
 
     Raises
@@ -176,7 +177,7 @@ def align(
     folds = [fold.to_numpy()[rows][keep] for fold, rows in zip(tested, at, strict=True)]
     together, same = joint_folds(folds[0], folds[1])
     part = pd.Series(together, index=pd.Index(clips[keep], name="clip"), name="fold")
-    design = make_design(a.run.manifest, part)
+    design = make_design(a.run.manifest, part, min_players)
     return Aligned(
         scheme, design, y[keep],
         {(one, two): (matrices[0][one][keep], matrices[1][two][keep]) for one, two in usable},

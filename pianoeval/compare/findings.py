@@ -21,6 +21,10 @@ from pianoeval.params import EvaluateParams
 from pianoeval.report.words import joined, scheme_name, scheme_rank
 
 SUBSETS = ("all", "human")
+_CHOSEN = (
+    "p takes this pair of models as named before looking; where it was picked after looking, go by "
+    "comparisons.csv, which adjusts for all pairs of a run."
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def _compare(
     rows: list[Comparison] = []
     verdicts: dict[str, str] = {}
     for scheme in _schemes(a, b, schemes, notes):
-        aligned = align(sides[0], sides[1], ratings, scheme, pairs, subset)
+        aligned = align(sides[0], sides[1], ratings, scheme, pairs, subset, settings.min_players)
         if aligned is None:
             notes.append(f"{scheme_name(scheme)}: no row has predictions in both runs.")
             continue
@@ -170,7 +174,7 @@ def _shared_corpus(params: Sequence[Mapping[str, Any]], places: Sequence[Place])
 def _pairs(a: Run, b: Run, row_a: str | None, row_b: str | None) -> tuple[list[Pair], list[str]]:
     """Rows that are compared, and what is left out."""
     if row_a is not None and row_b is not None:
-        return [(row_a, row_b)], []
+        return [(row_a, row_b)], [_CHOSEN] if row_a != row_b else []
     known = [
         [name for name, key in run.rows.items() if not is_special(key.features)] for run in (a, b)
     ]

@@ -37,9 +37,9 @@ class Comparison:
         for a single pair, for the mean of the rows, and for rows that predict the same).
     smallest_p : float
         The least p that exchanging so few content groups can give.
-    unit, n_units, n_units_ahead, p_unit
-        What the scheme holds out where that is coarser, in how many of them B is ahead, and the
-        same test over them.
+    unit, n_units, n_units_ahead, n_units_behind, p_unit
+        What the scheme holds out where that is coarser, in how many of them B is ahead and behind,
+        and the same test over them.
     same : bool
         A and B predict the same.
     """
@@ -61,6 +61,7 @@ class Comparison:
     unit: str
     n_units: int
     n_units_ahead: int
+    n_units_behind: int
     p_unit: float
     same: bool
 
@@ -187,6 +188,7 @@ def _row(
         unit=aligned.unit[0] if aligned.unit is not None else "",
         n_units=len(units),
         n_units_ahead=int((units > 0).sum()),
+        n_units_behind=int((units < 0).sum()),
         p_unit=float(sign_flip(units, draws, seed)) if len(units) else float("nan"),
         same=bool(same),
     )

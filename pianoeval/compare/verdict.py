@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pianoeval.compare.paired import ALL_ROWS, Comparison
 from pianoeval.evaluate.statistics.significance import smallest_p
-from pianoeval.evaluate.verdicts import MANY_DRAWS, UNITS_IN_WORDS
+from pianoeval.evaluate.verdicts import LEVEL, MANY_DRAWS, UNITS_IN_WORDS, alpha_of
 from pianoeval.report.words import MINUS, joined, metric_name, scheme_name
 
 _SHORT = {"r2_pooled": "R²"}
@@ -94,11 +94,7 @@ def _row_by_row(rows: Sequence[Comparison], confidence: float) -> str:
 def _shown(row: Comparison, adjusted: float, confidence: float) -> int:
     """1 if B is better, −1 if A is, 0 if neither is shown."""
     outside = (row.ci_low > 0) - (row.ci_high < 0)
-    return outside if adjusted <= _alpha(confidence) else 0
-
-
-def _alpha(confidence: float) -> float:
-    return 1.0 - confidence + 1e-12  # .05 as 1 − .95 is not quite .05
+    return outside if adjusted <= alpha_of(confidence) else 0
 
 
 def _finding(row: Comparison, metric: str, confidence: float, over: str = "") -> str:
@@ -111,9 +107,9 @@ def _finding(row: Comparison, metric: str, confidence: float, over: str = "") ->
         return f"No difference is shown {on}: A and B predict the same."
     if _unmoved(row):
         return f"No difference is shown {on}: A and B score the same in every content group."
-    if row.smallest_p > _alpha(confidence):
+    if row.smallest_p > alpha_of(confidence):
         groups = _counted(row.n_clusters, "content group", "content groups")
-        if smallest_p(row.n_clusters, MANY_DRAWS) <= _alpha(confidence):
+        if smallest_p(row.n_clusters, MANY_DRAWS) <= alpha_of(confidence):
             groups = f"the few content groups (of {row.n_clusters}) in which A and B differ"
         least = probability("p", row.smallest_p)
         return f"Too few clusters {on}: with {groups} nothing below {least} can be found; {size}."
@@ -121,37 +117,44 @@ def _finding(row: Comparison, metric: str, confidence: float, over: str = "") ->
     if shown:
         return f"{'B' if shown > 0 else 'A'} is better {on}: {size}, {p}."
     outside = row.ci_low > 0 or row.ci_high < 0
-    if outside or row.p_permutation <= _alpha(confidence):
-        against = "the permutation test" if outside else "the interval"
-        return f"No difference is shown {on}: {size}, {p}; {against} does not bear it out."
+    if outside or row.p_permutation <= alpha_of(confidence):
+        against = "the permutation test does not bear it out"
+        if not outside:
+            known = math.isfinite(row.ci_low)
+            against = "the interval does not bear it out" if known else "no interval bears it out"
+        return f"No difference is shown {on}: {size}, {p}; {against}."
     possible = _possible(row)
     return f"No difference is shown {on}: {size}, {p}{possible}."
 
 
 def _unmoved(row: Comparison) -> bool:
     """Other predictions, but the same score everywhere: all pairs in the same order, say."""
-    return row.difference == 0.0 and row.smallest_p == 1.0
+    return abs(row.difference) < LEVEL and row.smallest_p == 1.0
 
 
 def _possible(row: Comparison) -> str:
-    """How large a difference the interval leaves open; rounded up."""
+    """How large a difference the interval leaves open, in either direction; rounded up."""
     if not math.isfinite(row.ci_low):
         return ""
-    largest = max(abs(row.ci_low), abs(row.ci_high))
-    digits = 2 if largest >= 0.01 else 3
-    up = math.ceil(largest * 10**digits - 1e-9) / 10**digits
-    return f"; a difference of up to {number(up, digits)} either way is not excluded"
+    better, worse = _rounded_up(row.ci_high), _rounded_up(-row.ci_low)
+    return f"; that B is better by up to {better} or worse by up to {worse} is not excluded"
+
+
+def _rounded_up(value: float) -> str:
+    digits = 2 if value >= 0.01 else 3
+    return number(max(0.0, math.ceil(value * 10**digits - 1e-9) / 10**digits), digits)
 
 
 def _beyond(row: Comparison, confidence: float) -> str:
-    """What holds for the units that a scheme holds out, such as movements."""
+    """What holds for the units that a scheme holds out, such as movements; of the one ahead."""
     if not row.n_units or row.same or _unmoved(row):
         return ""
     units, n = UNITS_IN_WORDS[row.unit], row.n_units
+    name, ahead = ("A", row.n_units_behind) if row.difference < 0 else ("B", row.n_units_ahead)
     best = smallest_p(n, MANY_DRAWS)
-    share = {0: f"none of the {n}", n: f"all {n}"}.get(row.n_units_ahead)
-    text = f" B is ahead in {share or f'{row.n_units_ahead} of the {n}'} {units}"
-    if best > _alpha(confidence):
+    share = {0: f"none of the {n}", n: f"all {n}"}.get(ahead, f"{ahead} of the {n}")
+    text = f" {name} is ahead in {share} {units}"
+    if best > alpha_of(confidence):
         least = probability("p", best)
         return f"{text}; {n} allow no test below {least}, so nothing is shown for other {units}."
     return f"{text} (exchanging whole {units}: {probability('p', row.p_unit)})."

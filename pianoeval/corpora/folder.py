@@ -45,6 +45,8 @@ from pianoeval.provenance import sha256_file
 
 log = logging.getLogger(__name__)
 
+# File names may have 255 bytes; suffixes and the marks of degraded versions are added to a clip's.
+MAX_NAME_BYTES = 200
 MIDI_SUFFIXES = frozenset({".mid", ".midi"})
 
 
@@ -99,8 +101,20 @@ def ingest(
 
 
 def clip_name(file: str) -> str:
-    """Name of the clip of a file: its path without suffix, ``/`` written ``--``."""
-    return str(PurePosixPath(file).with_suffix("")).replace("/", "--").strip()
+    """Name of the clip of a file: its path without suffix, ``/`` written ``--``.
+
+    Raises
+    ------
+    BadInputError
+        The name is longer than a file name may be.
+    """
+    name = str(PurePosixPath(file).with_suffix("")).replace("/", "--").strip()
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise BadInputError(
+            f"its path makes a name of {len(name.encode())} bytes", where=file,
+            allowed=f"{MAX_NAME_BYTES} bytes", next_step="shorten the names of folders or files",
+        )  # fmt: skip
+    return name
 
 
 def _clip_files(raw: Path) -> dict[str, dict[str, str]]:

@@ -18,9 +18,10 @@ r_a, r_b, cohen_q, williams_…
                     correlation with the ratings over all rated cells, after centring each dimension
                     of ratings and of predictions on its mean; Williams' test with n = clips. It
                     ignores the content groups too.
-unit, n_units, n_units_ahead, p_unit
-                    the groups that a scheme holds out (movements), in how many of them a is ahead,
-                    and the sign-flip test over them: what a claim about other movements rests on
+unit, n_units, n_units_ahead, n_units_behind, p_unit
+                    the groups that a scheme holds out (movements), in how many of them a is ahead
+                    and behind, and the sign-flip test over them: what a claim about other movements
+                    rests on
 
 Training is not repeated: no test here knows how a model varies with its training clips.
 """
@@ -51,7 +52,7 @@ COMPARISON_COLUMNS = [
     "ci_high", "interval", "p_permutation", "q_permutation", "smallest_p", "n_clips", "n_clusters",
     "t_cluster", "p_t_cluster", "p_wilcoxon_cluster", "t_clip", "p_t_clip", "p_wilcoxon_clip",
     "cohen_d_clip", "r_a", "r_b", "cohen_q", "williams_t", "williams_p", "unit", "n_units",
-    "n_units_ahead", "p_unit", "verdict",
+    "n_units_ahead", "n_units_behind", "p_unit", "verdict",
 ]  # fmt: skip
 # What a scheme holds out that is coarser than the content groups it is tested on.
 UNITS = {"movement": "movement", "movement_player": "movement", "composition": "composition"}
@@ -224,8 +225,9 @@ def _group_columns(
         return per_model[:, first] - per_model[:, second]
 
     draws, seed = params.n_bootstrap, params.seed
-    gains = differences(items.gains, design.cluster)
-    levels = differences(items.levels, design.cluster)[items.present(design.cluster)]
+    present = items.present(design.cluster)
+    gains = differences(items.gains, design.cluster)[present]
+    levels = differences(items.levels, design.cluster)[present]
     p = significance.sign_flip(gains, draws, seed)
     smallest = [significance.smallest_p(int(n), draws) for n in (gains != 0.0).sum(axis=0)]
     t, p_t = significance.paired_t(levels)
@@ -233,12 +235,14 @@ def _group_columns(
         "p_permutation": p, "q_permutation": significance.benjamini_hochberg(p),
         "smallest_p": np.array(smallest), "n_clusters": len(levels), "t_cluster": t,
         "p_t_cluster": p_t, "p_wilcoxon_cluster": significance.paired_wilcoxon(levels),
-        "unit": "", "n_units": 0, "n_units_ahead": 0, "p_unit": np.full(len(first), np.nan),
+        "unit": "", "n_units": 0, "n_units_ahead": 0, "n_units_behind": 0,
+        "p_unit": np.full(len(first), np.nan),
     }  # fmt: skip
     if unit is not None:
         held_out = differences(items.gains, unit[1])[items.present(unit[1])]
         found |= {
             "unit": unit[0], "n_units": len(held_out), "n_units_ahead": (held_out > 0).sum(axis=0),
+            "n_units_behind": (held_out < 0).sum(axis=0),
             "p_unit": significance.sign_flip(held_out, draws, seed),
         }  # fmt: skip
     return found

@@ -91,10 +91,12 @@ def _few_clusters(state: Evaluation) -> list[str]:
     for name in ("clusters", "players"):
         found = {int(getattr(size, name)) for size in state.sizes}
         what = "content groups" if name == "clusters" else "players"
-        for number in sorted(n for n in found if n < FEW_CLUSTERS and (n, name) != (1, "players")):
+        for number in sorted(n for n in found if 1 < n < FEW_CLUSTERS):
             out.append(
                 f"{number} {what}: intervals over so few are rough and tend to be too narrow."
             )
+    if any(size.clusters == 1 for size in state.sizes):
+        out.append("There is one content group, so intervals and tests are not possible.")
     return out
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pianoeval.builder import n_workers
@@ -155,7 +156,7 @@ def _record(state: Evaluation, found: Scored) -> None:
     for key, rows in found.rows.items():
         _append(state, found, key, rows)
     if problem.kind == "control":
-        summary.check_controls(found, state.params.confidence)
+        summary.check_controls(found)
         lines = summary.control_lines(found, state.params.confidence)
         if problem.subset == "all":
             state.controls.setdefault(problem.scheme, {}).update(lines)
@@ -193,7 +194,10 @@ def _append(state: Evaluation, found: Scored, key: ModelKey, rows: Sequence[Row]
 
 
 def _ceiling_rows(state: Evaluation, scored: Scored) -> dict[str, float]:
-    """Rows of what rater reliability allows; returns the ceilings of the means, by metric."""
+    """Rows of what rater reliability allows; returns the ceilings of the means, by metric.
+
+    There is no ceiling of a mean where a dimension that models average has none.
+    """
     table = state.reliability.get(scored.problem.subset)
     if table is None or state.raters is None:
         return {}
@@ -211,8 +215,21 @@ def _ceiling_rows(state: Evaluation, scored: Scored) -> dict[str, float]:
     scale = state.scale
     for model, metric, values in found:
         value = with_mean(values, scale.averaged(metric) & np.isfinite(values))
+        if (_averaged_by_models(scored, metric, scale) & ~np.isfinite(values)).any():
+            value[-1] = np.nan  # a mean over fewer dimensions is no ceiling of the models' mean
         none = np.full_like(value, np.nan)
         key = ModelKey("ceiling", model, None)
         _append(state, scored, key, [(metric, value, none, none, "")])
         means.setdefault(metric, float(value[-1]))
     return means
+
+
+def _averaged_by_models(scored: Scored, metric: str, scale: Scale) -> NDArray[np.bool_]:
+    """Dimensions in the models' mean of a metric, (D,); none where it is no metric of models.
+
+    R² and pairwise accuracy are undefined for all models or for none: ratings alone decide.
+    """
+    for name, value, *_ in next(iter(scored.rows.values())):
+        if name == metric:
+            return scale.averaged(metric) & np.isfinite(value[:-1])
+    return np.zeros(scored.y.shape[1], bool)

@@ -17,7 +17,7 @@ from pianoeval.evaluate.statistics.classification import (
 )
 from pianoeval.evaluate.statistics.draws import Draws
 from pianoeval.evaluate.statistics.metrics import Array, Metric, headline_pairs, sum_metrics
-from pianoeval.evaluate.statistics.pairs import Design
+from pianoeval.evaluate.statistics.pairs import Design, row_adder
 from pianoeval.evaluate.statistics.ranking import (
     LeftOut,
     Ranking,
@@ -32,6 +32,8 @@ from pianoeval.params import EvaluateParams
 JACKKNIFE = "jackknife"
 # Models that are resampled together: their replicates of every metric are in memory at once.
 BATCH = 10
+# Values that agree so far are equal; sums that are equal on paper differ by rounding.
+TIE_DIGITS = 9
 _CLASS_SUMS = ("class_rated", "class_predicted", "class_within_0", "class_within_1")
 
 Kind = Literal["models", "control", "curve"]
@@ -163,6 +165,8 @@ def _rank(found: Scored, scale: Scale) -> None:
     design, y = found.design, found.y
     ranking = Ranking(y, design.cluster, design.n_clusters)
     everything = np.ones(y.shape[1], bool)
+    held = row_adder(design.cluster, design.n_clusters) @ np.isfinite(y).astype(np.float64) > 0
+    held = np.concatenate([held, held.any(axis=1, keepdims=True)], axis=1)
     for key, p in found.predictions.items():
         statistics: dict[str, tuple[LeftOut, Transform]] = {
             name: (one, "fisher") for name, one in ranking.statistics(p).items()
@@ -173,15 +177,21 @@ def _rank(found: Scored, scale: Scale) -> None:
         for name, ((value, without), transform) in statistics.items():
             chosen = everything & np.isfinite(value)
             whole, left = with_mean(value, chosen), with_mean(without, chosen)
-            low, high = jackknife_interval(whole, left, scale.params.confidence, transform)
+            low, high = jackknife_interval(whole, left, scale.params.confidence, transform, held)
             found.rows[key].append((name, whole, low, high, JACKKNIFE))
 
 
 def best_of(means: Mapping[ModelKey, Mapping[str, Resampled]], metric: str) -> list[ModelKey]:
-    """Models and baselines with a defined mean, best first; ties by name."""
+    """Models and baselines with a defined mean, best first; of equal ones the plainest, then names.
+
+    A lookup of groups that are all unseen is the training mean, and must not be named instead of
+    it.
+    """
     value = {key: float(r[metric].value[0]) for key, r in means.items()}
     known = [key for key in value if np.isfinite(value[key])]
-    return sorted(known, key=lambda key: (-value[key], str(key)))
+    return sorted(
+        known, key=lambda key: (-round(value[key], TIE_DIGITS), key.features != "none", str(key))
+    )
 
 
 def _resample_one_way(found: Scored, scale: Scale, draws: Draws) -> None:

@@ -10,12 +10,15 @@ from pianoeval.evaluate.notes import is_simulated, notes
 from pianoeval.evaluate.protocol import leaks
 from pianoeval.evaluate.protocol.controls import SHUFFLED_LABELS, base_view
 from pianoeval.evaluate.protocol.leaks import LeakError
+from pianoeval.evaluate.protocol.null_labels import null_p
 from pianoeval.evaluate.protocol.splits import SCHEMES
 from pianoeval.evaluate.scoring import JACKKNIFE, Scored, best_of
 from pianoeval.evaluate.state import Evaluation, Headline
 from pianoeval.evaluate.statistics.bootstrap import Resampled
 from pianoeval.evaluate.tables import ModelKey
 
+# Of the test that shuffled labels cannot be predicted; p is exact, so few runs are stopped in vain.
+NULL_DRAWS, NULL_LEVEL = 9999, 0.01
 OneWay = Mapping[ModelKey, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
@@ -125,7 +128,7 @@ def _line(
     if models and baselines:
         difference = found[models[0]].minus(found[baselines[0]])
         line["advantage"] = _difference(difference, confidence)
-        room = (ceiling or math.nan) - found[baselines[0]].value[0]
+        room = (math.nan if ceiling is None else ceiling) - found[baselines[0]].value[0]
         line["share_of_way"] = _number(difference.value[0] / room) if room > 0 else None
     return line
 
@@ -138,24 +141,25 @@ def control_lines(found: Scored, confidence: float) -> Headline:
     }
 
 
-def check_controls(found: Scored, confidence: float) -> None:
+def check_controls(found: Scored) -> None:
     """Nothing can be known of shuffled labels.
 
     Raises
     ------
     LeakError
-        If the interval of mean pooled R² lies above 0.
+        If mean pooled R² is above 0 and permutation says that this is not chance.
     """
     for key, means in found.means.items():
-        if key.control != SHUFFLED_LABELS:
+        value = means["r2_pooled"].value[0]
+        if key.control != SHUFFLED_LABELS or not value > 0:
             continue
-        value, low = means["r2_pooled"].value[0], means["r2_pooled"].interval(confidence)[0][0]
-        if low > 0:
+        p = null_p(found.y, found.predictions[key], found.design.fold, NULL_DRAWS, seed=0)
+        if p <= NULL_LEVEL:
             raise LeakError(
                 f"{base_view(key.features)}/{key.model} predicts shuffled labels (pooled R² "
-                f"{value:.3f}, from {low:.3f} up): test labels reach the training side",
+                f"{value:.3f}, permutation p = {p:.2g}): test labels reach the training side",
                 where=f"scheme '{found.problem.scheme}', subset '{found.problem.subset}'",
-                allowed="an interval that reaches 0 or below",
+                allowed=f"R² of 0 or below, or p above {NULL_LEVEL:g}",
                 next_step="look for test clips in training: in the features, in the folds, or in "
                 "predictions made on other labels; then dvc repro",
             )

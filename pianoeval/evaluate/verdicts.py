@@ -10,6 +10,8 @@ from pianoeval.evaluate.statistics.significance import smallest_p
 
 # Where groups are few enough to matter, all sign patterns are enumerated.
 MANY_DRAWS = 10_000
+# Sums that are equal on paper differ by rounding.
+LEVEL = 1e-9
 UNITS_IN_WORDS = {"movement": "movements", "composition": "compositions"}
 
 
@@ -18,7 +20,8 @@ def verdict(row: Mapping[str, Any], confidence: float = 0.95) -> str:
 
     One model is called better only if the interval leaves out 0 *and* the permutation test, after
     correction for the number of comparisons, is below 1 − confidence. Otherwise no difference is
-    shown, and the interval says which differences remain possible.
+    shown, and the interval says which differences remain possible. Every sentence is about the
+    model that is ahead.
 
     Parameters
     ----------
@@ -30,23 +33,49 @@ def verdict(row: Mapping[str, Any], confidence: float = 0.95) -> str:
     -------
     str
     """
+    row = _leader_first(row)
+    if _is_level(row) and row["smallest_p"] == 1.0:
+        where = f"in each of {_groups(row)}"
+        return f"{row['a']} and {row['b']} score the same in {_metric(row['metric'])} {where}."
     return _finding(row, confidence) + _beyond(row, confidence)
+
+
+def alpha_of(confidence: float) -> float:
+    """Largest p at which a difference is shown; .1 must not fail because 1 − .9 is below it."""
+    return 1.0 - confidence + 1e-12
+
+
+def _leader_first(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same comparison turned so that the difference is not negative."""
+    if not row["difference"] < 0:
+        return row
+    turned = {"a": row["b"], "b": row["a"], "ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}
+    turned |= {name: -row[name] for name in ("difference", "t_clip")}
+    if row["n_units"]:
+        turned |= {"n_units_ahead": row["n_units_behind"], "n_units_behind": row["n_units_ahead"]}
+    return {**row, **turned}
+
+
+def _is_level(row: Mapping[str, Any]) -> bool:
+    return bool(abs(row["difference"]) < LEVEL)
+
+
+def _groups(row: Mapping[str, Any]) -> str:
+    n = int(row["n_clusters"])
+    return f"{n} content group{'' if n == 1 else 's'}"
 
 
 def _finding(row: Mapping[str, Any], confidence: float) -> str:
     a, b, size = row["a"], row["b"], row["difference"]
     low, high = row["ci_low"], row["ci_high"]
-    if size < 0:
-        a, b, size, low, high = b, a, -size, -high, -low
-    metric, alpha = _metric(row["metric"]), 1.0 - confidence
+    metric, alpha, groups = _metric(row["metric"]), alpha_of(confidence), _groups(row)
     with_interval = math.isfinite(low) and math.isfinite(high)
     limits = f"{100 * confidence:g} % interval {_number(low)} to {_number(high)}"
     limits = limits if with_interval else "no interval"
-    groups = f"{row['n_clusters']} content groups"
     tested = f"{_p('p', row['p_permutation'])}, corrected {_p('q', row['q_permutation'])}"
-    if size == 0.0 and row["smallest_p"] == 1.0:
-        return f"{a} and {b} score the same in {metric} in each of {groups}."
     ahead = f"{a} is ahead of {b} by {_number(size)} in {metric}"
+    if _is_level(row):
+        ahead = f"{a} and {b} score the same in {metric} on the whole"
     if row["smallest_p"] > alpha:
         few = smallest_p(int(row["n_clusters"]), MANY_DRAWS) > alpha
         return (
@@ -62,11 +91,13 @@ def _finding(row: Mapping[str, Any], confidence: float) -> str:
         )
     if significant or outside:
         players = ", which resamples players too," if "player" in str(row["interval"]) else ""
-        other = "the permutation test" if outside else f"the interval{players}"
-        return (
-            f"{ahead}, but this is not shown: {other} does not bear it out ({limits}; {tested} "
-            f"over {groups})."
-        ) + _naive(row, alpha)
+        doubt = f"the interval{players} does not bear it out"
+        if outside:
+            doubt = "the permutation test does not bear it out"
+        elif not with_interval:
+            doubt = "there is no interval that could bear it out"
+        found = f"{ahead}, but this is not shown: {doubt} ({limits}; {tested} over {groups})."
+        return found + _naive(row, alpha)
     allowed = (
         f"; the interval allows {a} to be better by up to {_number(high)} or worse by up to "
         f"{_number(-low)}"
@@ -95,7 +126,7 @@ def _beyond(row: Mapping[str, Any], confidence: float) -> str:
     units = UNITS_IN_WORDS[row["unit"]]
     text = f" {row['a']} is ahead in {int(row['n_units_ahead'])} of {n} held-out {units}"
     least = smallest_p(n, MANY_DRAWS)
-    if least > 1.0 - confidence:
+    if least > alpha_of(confidence):
         return (
             f"{text}; {n} cannot give a two-sided test below {_p('p', least)}, so nothing is shown "
             f"about other {units}."

@@ -202,6 +202,7 @@ def _better_first(row: Mapping[str, Any]) -> dict[str, Any]:
         "a": row["b"], "b": row["a"], "value_a": row["value_b"], "value_b": row["value_a"],
         "difference": -row["difference"], "ci_low": -row["ci_high"], "ci_high": -row["ci_low"],
     }  # fmt: skip
-    if "n_units" in row and "n_units_ahead" in row:
-        turned["n_units_ahead"] = row["n_units"] - row["n_units_ahead"]
+    if "n_units_ahead" in row and "n_units_behind" in row:
+        turned["n_units_ahead"] = row["n_units_behind"]
+        turned["n_units_behind"] = row["n_units_ahead"]
     return {**row, **turned}

@@ -43,13 +43,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The section: clips by kind, ``best`` and ``worst``."""
+    """The section: clips by kind, ``best`` and ``worst``.
+
+    ``restricted`` names the clips whose sound is on the page but must not be passed on.
+    """
 
     scheme: str
     model: str
     instrument: str
     best: list[Example]
     worst: list[Example]
+    restricted: list[str]
 
 
 def load_examples(paths: CorpusPaths) -> dict[str, Any] | None:
@@ -85,6 +89,7 @@ def example_section(found: Mapping[str, Any] | None, prefix: str) -> Examples | 
     return Examples(
         str(found["scheme"]), words.row_name(features, model), str(found["instrument"]),
         made["best"], made["worst"],
+        [str(c["clip"]) for c in found["clips"] if c["audio"] and not c["redistributable"]],
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ _COMPARISON_NUMBERS = (
     "value_a", "value_b", "difference", "ci_low", "ci_high", "p_permutation", "q_permutation",
     "t_cluster", "p_t_cluster", "p_wilcoxon_cluster", "t_clip", "p_t_clip", "p_wilcoxon_clip",
     "cohen_d_clip", "r_a", "r_b", "cohen_q", "williams_t", "williams_p", "n_units",
-    "n_units_ahead",
+    "n_units_ahead", "n_units_behind",
 )  # fmt: skip
 _LEAK_COLUMNS = ("scheme", "part", "column", "overlap")
 LATENT_COLUMNS = ("view", "clip", "x", "y")

@@ -57,7 +57,7 @@ class MetricTable:
     ----------
     metric, subset : str
     cells : dict
-        (scheme, dimension) → scores, best first, equal values in the order of their names.
+        (scheme, dimension) → scores, best first; of equal values the training mean, then by name.
     exact : bool
         Labels without noise: a perfect listener would score 1, which is then the ceiling.
     """
@@ -140,7 +140,8 @@ def _ordered(scores: Sequence[Score]) -> list[Score]:
     named = [
         s if not s.seed or times[s.features, s.model] > 1 else replace(s, seed="") for s in scores
     ]
-    return sorted(named, key=lambda s: (-s.value, s.features, s.model, s.seed))
+    # A lookup of groups that are all unseen is the training mean, and not named instead of it.
+    return sorted(named, key=lambda s: (-s.value, s.kind != "mean", s.features, s.model, s.seed))
 
 
 def first(found: Sequence[Score], kinds: Sequence[str]) -> Score | None:

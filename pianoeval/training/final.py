@@ -20,7 +20,7 @@ from pianoeval.errors import BadInputError, ConfigError, PianoevalError
 from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
 from pianoeval.evaluate.state import row_hashes
-from pianoeval.features.views import load_view
+from pianoeval.features.views import SYMBOLIC, load_view
 from pianoeval.models.base import Float64, Fold, Standardiser, centre_gram
 from pianoeval.models.ridge import predict_ridge_fold
 from pianoeval.params import Params
@@ -43,7 +43,8 @@ def train_final(paths: CorpusPaths, params: Params, view: str, model: str) -> Ex
     ConfigError
         A model that cannot be stored, an unknown view, or no labels of ``probe.task``.
     BadInputError
-        Clips labelled in part, or too few to choose the penalty on.
+        Clips labelled in part, or too few to choose the penalty on; or symbolic features of a
+        corpus without MIDI.
     """
     source = _source(params, view, model)
     manifest, labels = read_manifest(paths.manifest), read_labels(paths.labels)
@@ -52,6 +53,11 @@ def train_final(paths: CorpusPaths, params: Params, view: str, model: str) -> Ex
         raise ConfigError(
             f"the corpus has no labels of task '{task}'", where=paths.corpus,
             allowed=", ".join(sorted(set(labels["task"]))), next_step="set probe.task",
+        )  # fmt: skip
+    if source == SYMBOLIC and manifest["midi_path"].isna().all():
+        raise BadInputError(
+            "no clip has MIDI, so there are no symbolic features", where=paths.corpus,
+            next_step="export a view of audio",
         )  # fmt: skip
     loaded = load_view(source, view, params, paths, manifest["clip"].tolist())
     values, dimensions = label_matrix(labels, task, loaded.clips)

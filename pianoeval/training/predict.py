@@ -87,9 +87,12 @@ def predict_features(
         study = Study(view, Labels(values, dimensions), manifest, params.probe, params.run)
         extra: dict[str, pd.DataFrame] = {}
         inputs = fit_inputs(study, folds)
-        if name == next(iter(views)) and "ridge" in members(wanted.models, params.probe):
-            extra = _label_controls(name, study, labels, folds, inputs, cache)
-            extra |= _learning_curve(name, study, folds, inputs, cache)
+        if name == next(iter(views)):
+            if "ridge" in members(wanted.models, params.probe):
+                extra = _label_controls(name, study, labels, folds, inputs, cache)
+                extra |= _learning_curve(name, study, folds, inputs, cache)
+            elif params.probe.controls.labels or params.probe.learning_curve.percents:
+                _log.warning("%s has no ridge: no controls and no learning curve", name)
         own = _predict_view(name, study, folds, wanted.models, inputs, cache)
         tables += [table.assign(features=key) for key, table in ({name: own} | extra).items()]
     return pd.concat(tables, ignore_index=True)

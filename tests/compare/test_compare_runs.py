@@ -85,7 +85,8 @@ def test_swapped_arguments_change_the_signs(runs: tuple[str, str]) -> None:
         assert one.ci_low == pytest.approx(-other.ci_high, abs=1e-6)
         assert one.p_permutation == other.p_permutation
         assert same_number(one.q_permutation, other.q_permutation)
-        assert one.n_units_ahead == (0 if one.same else one.n_units - other.n_units_ahead)
+        assert one.n_units_ahead == other.n_units_behind
+        assert one.n_units_ahead + one.n_units_behind == (0 if one.same else one.n_units)
     assert "B is better on movement folds" in there.verdicts["movement"]
     assert "A is better on movement folds" in back.verdicts["movement"]
 
@@ -114,7 +115,21 @@ def test_noise_of_the_same_size_is_no_difference(tmp_path: Path) -> None:
         assert not row.same
         text = found.verdicts[row.scheme]
         assert text.startswith(f"No difference is shown on {row.scheme} folds")
-        assert "either way is not excluded" in text
+        assert "or worse by up to" in text
+
+
+def test_a_chosen_pair_is_told_from_a_corrected_one(runs: tuple[str, str]) -> None:
+    chosen = compare_runs(f"{runs[0]}:mel/ridge", f"{runs[0]}:symbolic/ridge").notes
+    assert any("comparisons.csv, which adjusts for all pairs" in note for note in chosen)
+    assert compare_runs(f"{runs[0]}:mel/ridge", runs[1]).notes == []
+
+
+def test_players_are_resampled_where_the_evaluation_does(tmp_path: Path) -> None:
+    """Seven players: ``evaluate.min_players`` of the run decides, not a number of its own."""
+    params = cases.raw_params(evaluate={"min_players": 8})
+    run = cases.write_run(tmp_path / "a", params=params).workspace
+    found = compare_runs(f"{run}:mel/ridge", f"{run}:mel-1/ridge")
+    assert {row.interval for row in found.rows} == {"content"}
 
 
 def test_pairwise_accuracy_counts_pairs_of_one_segment_and_fold(runs: tuple[str, str]) -> None:

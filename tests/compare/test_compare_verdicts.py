@@ -14,7 +14,7 @@ ROW = Comparison(
     scheme="player", a="x/ridge", b="x/ridge", value_a=0.1, value_b=0.131, difference=0.031,
     ci_low=0.012, ci_high=0.052, interval="content×player", p_permutation=0.002,
     q_permutation=NAN, smallest_p=1e-4, n_clips=100, n_clusters=20, unit="", n_units=0,
-    n_units_ahead=0, p_unit=NAN, same=False,
+    n_units_ahead=0, n_units_behind=0, p_unit=NAN, same=False,
 )  # fmt: skip
 
 
@@ -31,17 +31,18 @@ def test_both_must_bear_it_out() -> None:
         "permutation test does not bear it out."
     )
     assert "p = .002; the interval does not bear it out." in words(ci_low=-0.001)
-    assert "No difference" in words(ci_low=NAN, ci_high=NAN)
+    assert "(no interval), p = .002; no interval bears it out." in words(ci_low=NAN, ci_high=NAN)
     assert words(p_permutation=0.05).startswith("B is better")  # 1 − .95 is not quite .05
 
 
 def test_what_is_not_excluded_is_rounded_up() -> None:
     text = words(difference=0.004, ci_low=-0.020, ci_high=0.0291, p_permutation=0.71)
     assert text == (
-        "No difference is shown on player folds: R² +.004 (95 % −.020 to .029), p = .710; a "
-        "difference of up to .03 either way is not excluded."
+        "No difference is shown on player folds: R² +.004 (95 % −.020 to .029), p = .710; "
+        "that B is better by up to .03 or worse by up to .02 is not excluded."
     )
-    assert "up to .004 either" in words(ci_low=-0.0031, ci_high=0.001, p_permutation=0.7)
+    small = words(ci_low=-0.0031, ci_high=0.001, p_permutation=0.7)
+    assert "better by up to .001 or worse by up to .004 is" in small
 
 
 def test_too_few_groups_are_named_before_anything_else() -> None:
@@ -79,6 +80,16 @@ def test_held_out_movements_have_their_own_sentence(units: int, ahead: int, text
     assert text in found
 
 
+def test_the_held_out_movements_are_those_of_the_run_that_is_ahead() -> None:
+    """One movement is level, so what B is not ahead in is not all A's."""
+    units = {"unit": "movement", "n_units": 4, "n_units_ahead": 0, "n_units_behind": 3}
+    text = words(difference=-0.031, ci_low=-0.052, ci_high=-0.012, **units)
+    assert text.startswith("A is better on player folds")
+    assert "A is ahead in 3 of the 4 movements" in text
+    assert "B is ahead" not in text
+    assert "B is ahead in none of the 4 movements" in words(**units)
+
+
 def test_rows_are_judged_by_q_and_their_mean_by_p() -> None:
     rows = [
         replace(ROW, a="a/ridge", q_permutation=0.01),
@@ -89,9 +100,9 @@ def test_rows_are_judged_by_q_and_their_mean_by_p() -> None:
     mean = replace(ROW, a=ALL_ROWS, difference=-0.01, ci_low=-0.03, ci_high=0.01, p_permutation=0.5)
     assert scheme_verdict([*rows, mean], "r2_pooled", 0.95) == (
         "No difference is shown on player folds (mean of 3 rows): R² −.010 (95 % −.030 to .010), "
-        "p = .500; a difference of up to .03 either way is not excluded. Row by row, adjusted for "
-        "their number: B is better in 1 of 3: a/ridge +.031 (q = .010); A is better in 1 of 3: "
-        "c/ridge −.100 (q = .010). 1 row predicts the same in both runs."
+        "p = .500; that B is better by up to .01 or worse by up to .03 is not excluded. Row by "
+        "row, adjusted for their number: B is better in 1 of 3: a/ridge +.031 (q = .010); A is "
+        "better in 1 of 3: c/ridge −.100 (q = .010). 1 row predicts the same in both runs."
     )
     single = scheme_verdict([rows[1], rows[3]], "r2_pooled", 0.95)
     assert single.startswith("B is better on player folds (b/ridge alone differs): ")

@@ -291,6 +291,10 @@ def test_unreadable_score_quarantines_its_clips(raw: Path) -> None:
 
 def test_clip_names() -> None:
     assert clip_name("exam/anna 1.wav") == "exam--anna 1"
+    with pytest.raises(BadInputError, match="name of 202 bytes"):
+        clip_name(f"{'é' * 101}.wav")
+    with pytest.raises(BadInputError, match="shorten"):
+        clip_name(f"{'a' * 120}/{'b' * 120}.wav")
     assert clip_name("D935_no.3.mid") == "D935_no.3"
 
 

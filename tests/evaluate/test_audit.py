@@ -111,6 +111,27 @@ def test_a_receipt_of_other_folds_is_refused(paths: CorpusPaths) -> None:
         read_audit(paths)
 
 
+def test_an_audit_that_stops_takes_the_former_receipt_with_it(paths: CorpusPaths) -> None:
+    """Folds and manifest are the same, so the former receipt would still be accepted."""
+    folds.main("studio")
+    audit.main("studio")
+    shutil.rmtree(paths.source)
+    with pytest.raises(MissingAssetError):
+        audit.main("studio")
+    with pytest.raises(MissingAssetError, match="not audited"):
+        read_audit(paths)
+    assert not (paths.results / "leaks.csv").exists()
+
+
+def test_a_receipt_without_its_folds_says_what_to_do(paths: CorpusPaths) -> None:
+    folds.main("studio")
+    audit.main("studio")
+    paths.folds.unlink()
+    with pytest.raises(MissingAssetError, match=r"folds\.parquet") as error:
+        read_audit(paths)
+    assert "dvc repro" in str(error.value.next_step)
+
+
 def test_midi_that_was_not_pulled_is_no_recording(paths: CorpusPaths) -> None:
     folds.main("studio")
     shutil.rmtree(paths.source)

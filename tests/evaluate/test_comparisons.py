@@ -230,7 +230,10 @@ def test_the_order_of_two_models_changes_signs_alone(metric: str) -> None:
         "williams_p", "p_unit",
     ):  # fmt: skip
         assert row[name] == pytest.approx(turned[name])
-    assert row["n_units_ahead"] == turned["n_units"] - turned["n_units_ahead"]
+    assert row["n_units_ahead"] == turned["n_units_behind"] > 0
+    leader, loser = ("a", "b") if row["difference"] > 0 else ("b", "a")
+    assert f"{row[leader]} is ahead in" in row["verdict"]
+    assert f"{row[loser]} is ahead" not in row["verdict"]
 
 
 def test_limits_are_those_of_the_paired_draws() -> None:
@@ -261,7 +264,8 @@ def test_only_schemes_that_hold_out_music_count_units() -> None:
     first = (table.set_index("clip").loc[list(design.clips), "movement"] == "m0").to_numpy()
     kept = found[B].copy()
     found[B][first] = found[A][first]  # nobody is ahead there
-    assert _compare(case, scheme="movement")[0]["n_units_ahead"] == 3
+    level = _compare(case, scheme="movement")[0]
+    assert (level["n_units_ahead"], level["n_units_behind"]) == (3, 0)
     found[B] = kept
     (row,) = _compare(case, scheme="composition")
     assert (row["unit"], row["n_units"]) == ("composition", 2)
@@ -286,7 +290,7 @@ def test_equal_predictions_are_said_to_be_equal() -> None:
     means = _means(R2, {A: 0.5, B: 0.5})
     means[B] = means[A]
     (row,) = comparisons.compare_models(
-        "content", "all", R2, design, y, found, means, ALL, table, PARAMS
+        "movement", "all", R2, design, y, found, means, ALL, table, PARAMS
     )
     assert (row["difference"], row["ci_low"], row["ci_high"]) == (0, 0, 0)
     assert (row["p_permutation"], row["p_t_clip"], row["williams_p"]) == (1, 1, 1)
@@ -365,7 +369,7 @@ def test_verdict_says_what_remains_possible() -> None:
             {"ci_high": 0.001, "interval": "content×player"},
             "the interval, which resamples players too, does not bear it out",
         ),
-        ({"ci_low": np.nan, "ci_high": np.nan}, "the interval does not bear it out (no interval"),
+        ({"ci_low": np.nan, "ci_high": np.nan}, "there is no interval that could bear it out (no"),
     ],
 )
 def test_interval_and_permutation_must_agree(change: dict[str, float], doubt: str) -> None:
@@ -383,11 +387,34 @@ def test_verdict_tells_few_groups_from_few_that_differ() -> None:
 
 
 def test_verdict_tests_units_where_there_are_enough() -> None:
-    row = _ROW | {"unit": "movement", "n_units": 9, "n_units_ahead": 2, "p_unit": 0.03}
+    row = _ROW | {
+        "unit": "movement", "n_units": 9, "n_units_ahead": 2, "n_units_behind": 6, "p_unit": 0.03,
+    }  # fmt: skip
     assert verdict(row).endswith(
-        " symbolic/ridge is ahead in 2 of 9 held-out movements (sign flip over movements: p = "
-        ".030)."
+        " mel/ridge is ahead in 6 of 9 held-out movements (sign flip over movements: p = .030)."
     )
+
+
+def test_no_model_is_ahead_where_there_is_no_difference() -> None:
+    """Groups may cancel; and sums that are equal on paper may differ by rounding."""
+    level = _ROW | {"difference": 0.0, "ci_low": -0.1, "ci_high": 0.1, "p_permutation": 1.0,
+                    "q_permutation": 1.0, "t_clip": 0.0, "p_t_clip": 1.0}  # fmt: skip
+    assert verdict(level).startswith("No difference in R² is shown between symbolic/ridge and mel")
+    few = verdict(level | {"smallest_p": 0.5, "n_clusters": 2})
+    assert few.startswith("symbolic/ridge and mel/ridge score the same in R² on the whole (95 %")
+    assert "ahead" not in few
+    tiny = level | {"difference": -1e-17, "smallest_p": 1.0, "ci_low": np.nan, "ci_high": np.nan,
+                    "n_clusters": 1}  # fmt: skip
+    assert verdict(tiny) == (
+        "mel/ridge and symbolic/ridge score the same in R² in each of 1 content group."
+    )
+
+
+def test_p_at_the_level_is_enough_whatever_the_confidence() -> None:
+    """1 − .9 is a little below .1."""
+    row = _ROW | {"p_permutation": 0.1, "q_permutation": 0.1}
+    assert "is better than" in verdict(row, 0.9)
+    assert "is better than" not in verdict(row, 0.95)
 
 
 def test_only_first_views_and_baselines_are_compared() -> None:

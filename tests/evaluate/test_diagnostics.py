@@ -262,6 +262,14 @@ def test_errors_of_groups(random_state: np.random.Generator) -> None:
     assert close(row[["mean_rated", "mean_predicted", "bias", "rmse", "r2"]].tolist(), wanted)
 
 
+def test_unknown_players_are_no_group(random_state: np.random.Generator) -> None:
+    judged = case(random_state)
+    judged.manifest.loc[judged.manifest["player"] == "p2", "player"] = "unknown"
+    rows = pd.DataFrame(group_errors(judged))
+    assert set(rows.loc[rows["column"] == "player", "group"]) == {"score", "p1", "p3"}
+    assert rows.loc[rows["column"] == "movement", "n"].sum() == 2 * len(judged.y)
+
+
 def test_small_groups_have_no_explained_variance(random_state: np.random.Generator) -> None:
     judged = case(random_state)
     few = np.flatnonzero(judged.manifest["player"] == "p1")[:9]
@@ -435,3 +443,11 @@ def test_learning_curves_end_with_all_clips(evaluated: dict[str, Any]) -> None:
     plain = evaluated["results"][~evaluated["results"]["features"].str.contains(":")]
     labelled = set(evaluated["manifest"]["clip"])
     assert learning_curves(plain, evaluated["folds"], evaluated["manifest"], labelled) == []
+
+
+def test_constant_ratings_leave_no_curve(evaluated: dict[str, Any]) -> None:
+    """No model has R² then: there are curves' predictions, and nothing to draw."""
+    rows = evaluated["results"]
+    rows = rows[rows["metric"] != "r2_pooled"]
+    labelled = set(evaluated["manifest"]["clip"])
+    assert learning_curves(rows, evaluated["folds"], evaluated["manifest"], labelled) == []

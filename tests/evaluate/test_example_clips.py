@@ -65,3 +65,19 @@ def test_equal_errors_are_ordered_by_name(judged: Judged) -> None:
         p[:] = judged.y
     names = [row["clip"] for row in examples(judged)[:3]]
     assert names == sorted(judged.manifest.groupby("segment")["clip"].min())[:3]
+
+
+@pytest.mark.parametrize(
+    ("segments", "players", "wanted"),
+    [(3, 1, (2, 1)), (1, 3, (1, 1)), (1, 1, (1, 0)), (2, 3, (2, 2))],
+)
+def test_no_clip_is_best_and_worst(segments: int, players: int, wanted: tuple[int, int]) -> None:
+    manifest = cases.manifest(1, segments, players).sort_values("clip", ignore_index=True)
+    design = make_design(manifest, pd.Series(0, index=manifest["clip"]))
+    y = np.zeros((len(manifest), 1))
+    p = np.arange(len(manifest), dtype=float)[:, None]
+    small = Judged(["timing"], manifest, design, y, {"x/ridge": p}, np.ones(1, bool), None)
+    found = pd.DataFrame(examples(small))
+    assert not found["clip"].duplicated().any()
+    kinds = found["kind"].value_counts()
+    assert (kinds["best"], kinds.get("worst", 0)) == wanted

@@ -185,3 +185,15 @@ def test_too_few_clips_are_said(random_state: np.random.Generator) -> None:
     assert found["movement"]["share"] is None
     assert found["player"]["chance"] is None
     assert str(K) in found["segment"]["reason"]
+
+
+def test_unknown_players_have_no_share(
+    manifest: pd.DataFrame, random_state: np.random.Generator
+) -> None:
+    manifest.loc[manifest["player"] == "p1", "player"] = "unknown"
+    found = neighbourhood(
+        spaced(codes(manifest, "movement"), random_state), manifest, np.arange(len(manifest))
+    )
+    assert found["player"]["share"] is None
+    assert found["player"]["reason"] == "12 of 60 clips have no known player"
+    assert found["movement"]["share"] == 1.0

@@ -178,10 +178,12 @@ def test_what_the_inner_division_fell_back_to_is_shown() -> None:
 
 def test_a_training_side_that_cannot_be_divided_is_said() -> None:
     manifest = cases.manifest(n_movements=2, n_segments=1, n_players=1)
+    worse = manifest.assign(clip=manifest["clip"] + "_t2", parent=manifest["clip"], tier=2)
+    manifest = pd.concat([manifest, worse], ignore_index=True)
     table = audit(cut(manifest, "movement"), manifest, SELECTION).set_index(["part", "column"])
     row = table.loc[("train-validation", "movement")]
     assert math.isnan(row["overlap"])
-    assert row["example"].startswith("not divided: 1 training clips of one take")
+    assert row["example"].startswith("not divided: 2 training clips of one take")
 
 
 def test_unlabelled_clips_are_divided_by_nobody() -> None:

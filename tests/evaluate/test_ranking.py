@@ -144,6 +144,24 @@ def test_no_interval_where_the_scale_or_the_clusters_allow_none(
     assert np.isnan(limits).all()
 
 
+def test_clusters_without_ratings_do_not_narrow_the_jackknife() -> None:
+    """Three clusters hold ratings of the first column, all eight of the second."""
+    random = np.random.default_rng(3)
+    without = 0.4 + 0.1 * random.normal(size=(8, 2))
+    counted = np.ones((8, 2), bool)
+    counted[3:, 0] = False
+    without[3:, 0] = 0.4
+    value = np.array([0.4, 0.4])
+    low, high = jackknife_interval(value, without, 0.95, "fisher", counted)
+    three = jackknife_interval(value[:1], without[:3, :1], 0.95, "fisher")
+    eight = jackknife_interval(value, without, 0.95, "fisher")
+    assert (low[0], high[0]) == pytest.approx((three[0][0], three[1][0]))
+    assert (low[1], high[1]) == pytest.approx((eight[0][1], eight[1][1]))
+    assert high[0] - low[0] > 1.2 * (eight[1][0] - eight[0][0])
+    counted[1:, 0] = False
+    assert np.isnan(jackknife_interval(value, without, 0.95, "none", counted)[0][0])
+
+
 def test_jackknife_covers_the_truth_and_clips_as_independent_would_not() -> None:
     """30 clusters that share part of their values; true correlation .5 between the clips' ranks."""
     random = np.random.default_rng(0)

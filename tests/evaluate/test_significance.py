@@ -199,6 +199,19 @@ def test_sign_flip_without_and_with_undefined_contributions() -> None:
     assert np.isnan(p[2])
 
 
+def test_the_p_of_a_column_does_not_depend_on_the_others() -> None:
+    """Few groups are enumerated though another column has many; groups of zeros change nothing."""
+    random = np.random.default_rng(8)
+    x = random.normal(0.3, 1.0, size=(30, 4))
+    x[5:, 1] = 0.0  # 32 patterns
+    x[:7, 2] = 0.0
+    x[:5, 3], x[10:, 3] = 0.0, 0.0
+    together = sign_flip(x, 2000, 0)
+    assert together.tolist() == [float(sign_flip(column, 2000, 0)) for column in x.T]
+    assert together[1] == sign_flip(x[:5, 1], 2000, 0) >= smallest_p(5, 2000)
+    assert together[3] * 32 == round(together[3] * 32)
+
+
 @pytest.mark.parametrize("n_clusters", [1, 2, 4, 5, 6, 9, 12])
 def test_the_smallest_p_is_reached_and_never_undercut(n_clusters: int) -> None:
     assert sign_flip(np.ones(n_clusters), 4096, 0) == smallest_p(n_clusters, 4096)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pianoeval.errors import CorruptDataError
 from pianoeval.evaluate.protocol.groups import CannotCutError, families, group_labels
+from pianoeval.evaluate.protocol.leaks import overlap_matrix
 from pianoeval.evaluate.protocol.splits import (
     SCHEMES,
     cut_scheme,
@@ -121,6 +122,31 @@ def test_a_scheme_that_cannot_be_cut_is_skipped_with_its_reason() -> None:
     assert set(skipped) == {"movement", "movement_player", "composition"}
     assert "all clips share one movement" in skipped["movement"]
     assert not set(folds["scheme"]) & set(skipped)
+
+
+def test_one_clip_to_train_on_is_no_training_side() -> None:
+    """Two movements by two players: each cell leaves one clip that shares neither."""
+    skipped = skipped_schemes(cases.manifest(2, 1, 2), ALL)
+    assert skipped["movement_player"] == "fold 0 would leave 1 clip to train on"
+    assert "movement" not in skipped
+
+
+def test_unknown_is_nobodys_name() -> None:
+    """Clips without a player may be of anyone, also of somebody in training."""
+    manifest = cases.manifest(takes=2)
+    some = manifest["player"] == "p3"
+    manifest.loc[some, "player"] = "unknown"
+    skipped = skipped_schemes(manifest, ALL)
+    assert set(skipped) == {"player", "movement_player", "leave_one_player_out"}
+    assert skipped["player"] == "24 of 96 clips have no known player"
+    # Two of them in one segment, both called the first take, may be two people.
+    manifest.loc[some, "take"] = "1"
+    assert group_labels(manifest, "take")[manifest.loc[some, "clip"]].nunique() == 24
+    assert (
+        overlap_matrix(make_folds(manifest, ALL), manifest)
+        .set_index(["scheme", "column"])["example"]["movement", "player"]
+        .endswith("25.0% of the clips have no player")
+    )
 
 
 def test_identical_files_of_two_players_are_one_player() -> None:

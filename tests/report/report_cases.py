@@ -204,10 +204,12 @@ def make_summary(*, simulated: bool = False) -> dict[str, Any]:
 
 
 def _advantage(value: float, low: float, high: float) -> dict[str, Any]:
-    lookup = "movement_mean" if value > 0.1 else "movement_player_mean"
+    # On new movements every lookup falls back to the training mean, which is then named.
+    mean = {"features": "none", "model": "training_mean"}
+    lookup = {"features": "lookup", "model": "movement_player_mean"}
     return {
         "best": {"features": "symbolic", "model": "ensemble"},
-        "baseline": {"features": "lookup", "model": lookup},
+        "baseline": mean if value > 0.1 else lookup,
         "advantage": {"value": value, "ci_low": low, "ci_high": high},
     }
 

@@ -14,7 +14,7 @@ import soundfile
 from markupsafe import Markup
 
 from pianoeval.cache import Item
-from pianoeval.corpora.manifest import write_manifest
+from pianoeval.corpora.manifest import read_manifest, write_manifest
 from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.media import MAX_S, encode_mp3, gather_examples, roll_data, write_examples
 from pianoeval.midi.io import Performance, write_midi
@@ -64,7 +64,7 @@ def workspace(tmp_path: Path) -> tuple[CorpusPaths, Params]:
     paths.results.mkdir(parents=True)
     text = json.dumps({"examples": {"segment": [], "movement": entries}})
     (paths.results / "diagnostics.json").write_text(text, encoding="utf-8")
-    return paths, cases.params()
+    return paths, cases.params(report={"instrument": "piano", "audio": "redistributable"})
 
 
 def test_mp3_plays_what_was_rendered() -> None:
@@ -98,6 +98,32 @@ def test_only_what_may_be_passed_on_sounds(workspace: tuple[CorpusPaths, Params]
     assert second["midi"] == first["midi"], "the notes are drawn all the same"
 
 
+def test_a_recording_longer_than_its_midi_is_shown_whole(
+    workspace: tuple[CorpusPaths, Params],
+) -> None:
+    """Else the playhead would reach the end of the roll while the sound goes on."""
+    paths, params = workspace
+    manifest = read_manifest(paths.manifest)
+    manifest["audio_path"], manifest["end_s"] = "source/audio/x.wav", 20.0
+    write_manifest(manifest, paths.manifest)
+    clip = gather_examples(paths, params)["clips"][0]
+    assert clip["duration_s"] == clip["shown_s"] == 20.0
+    assert clip["midi"]["notes"][0][0] == 2000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"examples": []}', '{"examples": {"movement": [{}]}}']
+)
+def test_damaged_diagnostics_name_the_stage(
+    workspace: tuple[CorpusPaths, Params], text: str
+) -> None:
+    paths, params = workspace
+    (paths.results / "diagnostics.json").write_text(text)
+    with pytest.raises(CorruptDataError, match="no examples to be read") as error:
+        gather_examples(paths, params)
+    assert error.value.next_step == "dvc repro evaluate@toy"
+
+
 @pytest.mark.parametrize(("choice", "sounding"), [("always", 2), ("never", 0)])
 def test_sound_can_be_switched(
     workspace: tuple[CorpusPaths, Params], choice: str, sounding: int
@@ -121,6 +147,16 @@ def test_the_headline_scheme_is_shown(workspace: tuple[CorpusPaths, Params]) -> 
     assert section.model == "ridge on symbolic features"
     assert section.worst[0].audio is not None
     assert section.worst[0].audio.startswith("data:audio/mpeg;base64,")
+
+
+def test_sound_that_must_stay_here_is_named(workspace: tuple[CorpusPaths, Params]) -> None:
+    paths, params = workspace
+    section = example_section(gather_examples(paths, params), "c1")
+    assert section is not None
+    assert section.restricted == []
+    section = example_section(gather_examples(paths, cases.params()), "c1")
+    assert section is not None
+    assert section.restricted == ["m0_s0_p2_t0"], "all sound is on the page by default"
 
 
 def test_missing_and_damaged_files_are_named(workspace: tuple[CorpusPaths, Params]) -> None:
@@ -147,7 +183,7 @@ def entry(**changes: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "clip": "a", "kind": "best", "model": "mel/ridge", "rmse": 0.2, "segment": "s",
         "player": None, "duration_s": 2.0, "shown_s": 2.0, "midi": None, "audio": None,
-        "silence": "none", "rated": {"x": 0.1}, "predicted": {"x": 0.7},
+        "redistributable": False, "silence": "none", "rated": {"x": 0.1}, "predicted": {"x": 0.7},
     }  # fmt: skip
     return base | changes
 

@@ -59,6 +59,14 @@ def test_the_training_mean_may_be_the_best_baseline() -> None:
     assert line.share is None
 
 
+def test_of_equal_baselines_the_training_mean_is_named() -> None:
+    """Lookups of groups that training has not seen are the training mean."""
+    equal = {**LOOKUP, "value": MEAN["value"]}
+    [line] = select.headline(report_of(SYMBOLIC, equal, MEAN), "r2_pooled")
+    assert line.baseline is not None
+    assert line.baseline.key == "none/training_mean"
+
+
 def test_of_several_ceilings_the_stated_one_then_the_lowest() -> None:
     other = {**CEILING, "model": "split_half", "value": 0.95}
     found = metric_table(report_of(SYMBOLIC, CEILING, other), "r2_pooled").ceiling("segment")

@@ -95,7 +95,7 @@ def test_no_missing_value_shows(structure: Structure) -> None:
 def test_known_numbers_stand_in_the_text(structure: Structure) -> None:
     text = re.sub(r"\s+", " ", " ".join(structure.text))
     assert "explains 17 % of the variance: R² 0.171" in text
-    assert "lookup by movement reaches −0.133" in text
+    assert "training mean reaches −0.133" in text
     assert "difference of +0.304 (0.151 to 0.482) is clear of zero" in text
     assert "Rater reliability allows 0.717: 36 % of the way" in text
     assert "Exact labels allow 1.000" in text

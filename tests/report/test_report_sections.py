@@ -177,12 +177,13 @@ def test_the_better_one_stands_first(gap: float, below: float, above: float) -> 
         "a": "mel/mlp", "b": "mel/ridge", "value_a": gap, "value_b": 0.0, "difference": gap,
         "ci_low": gap - below, "ci_high": gap + above, "p_permutation": 0.01,
         "q_permutation": 0.02, "unit": "movement", "n_units": 4.0, "n_units_ahead": 1.0,
+        "n_units_behind": 2.0,
     }  # fmt: skip
     pair = _pair(_better_first(row), ())
     assert not pair.difference.startswith(words.MINUS)
     assert pair.clear == (gap - below > 0 or gap + above < 0)
     assert pair.a == ("mlp on mel" if gap >= 0 else "ridge on mel")
-    assert pair.ahead == ("3 of 4 movements" if gap < 0 else "1 of 4 movements")
+    assert pair.ahead == ("2 of 4 movements" if gap < 0 else "1 of 4 movements")  # one is level
     low, high = (gap - below, gap + above) if gap >= 0 else (-gap - above, -gap + below)
     assert pair.span == words.interval(low, high)
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from pianoeval import __version__
 from pianoeval.cache import Item
 from pianoeval.cli import app
-from pianoeval.corpora.manifest import write_labels, write_manifest
+from pianoeval.corpora.manifest import read_manifest, write_labels, write_manifest
 from pianoeval.errors import BadInputError, ConfigError, CorruptDataError, MissingAssetError
 from pianoeval.evaluate.protocol.inner import divide
 from pianoeval.evaluate.state import row_hashes
@@ -313,6 +313,14 @@ def test_a_folder_of_something_else_is_left_alone(exported: Path, paths: CorpusP
     with pytest.raises(ConfigError, match="not empty"):
         save_exported(model, exported, "")
     assert (exported / "README.md").read_text() == "# second\n"
+
+
+def test_symbolic_features_need_midi(paths: CorpusPaths) -> None:
+    manifest = read_manifest(paths.manifest)
+    write_manifest(manifest.assign(midi_path=None, audio_path="x.wav"), paths.manifest)
+    with pytest.raises(BadInputError, match="no clip has MIDI") as error:
+        train_final(paths, make_params(), "symbolic", "ridge")
+    assert error.value.next_step == "export a view of audio"
 
 
 def test_one_take_is_too_little_to_choose_a_penalty(paths: CorpusPaths) -> None:

@@ -275,9 +275,15 @@ def test_controls_and_curve_stand_beside_the_first_view(corpus: dict[str, Any]) 
     pd.testing.assert_frame_equal(kept, without)
 
 
-def test_a_view_without_ridge_has_no_controls(corpus: dict[str, Any]) -> None:
+def test_a_view_without_ridge_has_no_controls(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     table = predict_features("symbolic", make_params(["boosting"], **EXTRA), **corpus)
     assert set(table["features"]) == {"toy"}
+    assert "toy has no ridge: no controls and no learning curve" in caplog.text
+    caplog.clear()
+    predict_features("symbolic", make_params(["boosting"]), **corpus)
+    assert "no ridge" not in caplog.text  # nothing was asked for
 
 
 def test_controls_are_items_of_their_own(corpus: dict[str, Any], trained: list[str]) -> None:

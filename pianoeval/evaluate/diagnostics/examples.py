@@ -16,6 +16,8 @@ N_EXAMPLES = 3
 def examples(human: Judged) -> list[dict[str, Any]]:
     """Human clips with the smallest and the largest RMSE over dimensions, at most one a segment.
 
+    No clip is both: of fewer than six clips at most half are shown as best.
+
     Returns
     -------
     list of dict
@@ -29,9 +31,15 @@ def examples(human: Judged) -> list[dict[str, Any]]:
     clips = human.manifest["clip"].astype(str).to_numpy()
     order = np.lexsort((clips, rmse))
     backwards = np.lexsort((clips, -rmse))
+    wanted = min(N_EXAMPLES, (len(rmse) + 1) // 2)
+    best = _one_a_segment(order, human.design.segment, wanted)
+    others = backwards[~np.isin(backwards, best)]
     out = []
-    for kind, ranked in (("best", order), ("worst", backwards)):
-        for i in _one_a_segment(ranked, human.design.segment):
+    for kind, chosen in (
+        ("best", best),
+        ("worst", _one_a_segment(others, human.design.segment, wanted)),
+    ):
+        for i in chosen:
             out.append(
                 {
                     "clip": str(clips[i]),
@@ -54,11 +62,11 @@ def clip_rmse(y: Array, p: Array) -> Array:
     return out
 
 
-def _one_a_segment(ranked: Any, segment: Any) -> list[int]:
+def _one_a_segment(ranked: Any, segment: Any, wanted: int) -> list[int]:
     chosen: dict[int, int] = {}
     for i in ranked:
         chosen.setdefault(int(segment[i]), int(i))
-    return list(chosen.values())[:N_EXAMPLES]
+    return list(chosen.values())[:wanted]
 
 
 def _by_dimension(human: Judged, values: Array, rated: Array) -> dict[str, float | None]:

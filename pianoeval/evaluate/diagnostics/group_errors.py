@@ -9,7 +9,7 @@ import pandas as pd
 
 from pianoeval.evaluate.diagnostics.jsonable import number
 from pianoeval.evaluate.diagnostics.judged import Judged
-from pianoeval.evaluate.protocol.groups import group_labels
+from pianoeval.evaluate.protocol.groups import group_labels, players
 from pianoeval.evaluate.statistics.metrics import Array
 
 COLUMNS = ("movement", "composition", "player")
@@ -18,6 +18,8 @@ MIN_CLIPS = 10  # fewer say nothing about explained variance
 
 def group_errors(judged: Judged) -> list[dict[str, Any]]:
     """One row a model and group; every number is the average over the rated dimensions.
+
+    Clips of unknown players are in no group of the column ``player``.
 
     Returns
     -------
@@ -28,7 +30,7 @@ def group_errors(judged: Judged) -> list[dict[str, Any]]:
     """
     rows = []
     for column in COLUMNS:
-        labels = group_labels(judged.manifest, column).to_numpy()
+        labels = _known(judged.manifest, column)
         for group, where in pd.Series(range(len(labels))).groupby(labels, sort=True):
             inside = where.to_numpy()
             for model, p in judged.models.items():
@@ -36,6 +38,13 @@ def group_errors(judged: Judged) -> list[dict[str, Any]]:
                 row: dict[str, Any] = {"model": model, "column": column, "group": str(group)}
                 rows.append(row | {"n": len(inside)} | found)
     return rows
+
+
+def _known(manifest: pd.DataFrame, column: str) -> pd.Series:
+    """Group of each row; missing where it is unknown."""
+    if column == "player":
+        return players(manifest).reset_index(drop=True)
+    return group_labels(manifest, column).reset_index(drop=True)
 
 
 def _errors(y: Array, p: Array) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def learning_curves(
         & (results["metric"] == METRIC)
     ]
     names = rows["features"].astype(str)
-    partial = rows[[fraction_of(name) is not None for name in names]]
+    # An array: where no model has the metric, an empty list would choose columns.
+    partial = rows[np.array([fraction_of(name) is not None for name in names], dtype=bool)]
     out: list[dict[str, Any]] = []
     for (scheme, model), part in partial.groupby(["scheme", "model"], sort=False):
         views = list(dict.fromkeys(base_view(str(name)) for name in part["features"]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from pianoeval.evaluate.diagnostics.jsonable import number
-from pianoeval.evaluate.protocol.groups import group_labels
+from pianoeval.evaluate.protocol.groups import CannotCutError, group_labels
 from pianoeval.evaluate.statistics.metrics import Array
 
 K = 10
@@ -45,8 +45,14 @@ def neighbourhood(scores: Array, manifest: pd.DataFrame, rating: Array) -> dict[
         ``rating``: Spearman's correlation between distance and difference of mean rating, within
         movements (``spearman``) and segments (``spearman_in_segments``), mean weighted by pairs.
     """
-    groups = {name: _codes(group_labels(manifest, name)) for name in COLUMNS}
-    found: dict[str, Any] = {"k": K, **_shares(scores, groups, _recordings(manifest))}
+    groups: dict[str, Codes] = {}
+    unknown: dict[str, Any] = {}
+    for name in COLUMNS:
+        try:
+            groups[name] = _codes(group_labels(manifest, name))
+        except CannotCutError as reason:  # unknown players are nobody's neighbours
+            unknown[name] = {"share": None, "chance": None, "reason": reason.what}
+    found: dict[str, Any] = {"k": K, **_shares(scores, groups, _recordings(manifest)), **unknown}
     within = [
         _distance_and_rating(scores, rating, groups[name]) for name in ("movement", "segment")
     ]
@@ -67,18 +73,18 @@ def _recordings(manifest: pd.DataFrame) -> Codes:
 def _shares(scores: Array, groups: dict[str, Codes], recording: Codes) -> dict[str, Any]:
     n, movement = len(scores), groups["movement"]
     in_movement = np.eye(int(movement.max()) + 1)[movement]
-    totals = {name: np.zeros(3) for name in COLUMNS}
+    totals = {name: np.zeros(3) for name in groups}
     for start in range(0, n, _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, n))
         allowed = recording[rows, None] != recording
         if (allowed.sum(axis=1) < K).any():
             empty = {"share": None, "chance": None, "reason": _FEW}
-            return {name: dict(empty) for name in COLUMNS}
+            return {name: dict(empty) for name in groups}
         near = np.argsort(
             np.where(allowed, _distances(scores, rows), np.inf), axis=1, kind="stable"
         )
         near = near[:, :K]
-        for name in COLUMNS:
+        for name in groups:
             same = (groups[name][rows, None] == groups[name]) & allowed
             totals[name] += [
                 np.take_along_axis(same, near, axis=1).sum() / K,
@@ -88,7 +94,7 @@ def _shares(scores: Array, groups: dict[str, Codes], recording: Codes) -> dict[s
                 ).sum() / K,
             ]  # fmt: skip
     found = {}
-    for name in COLUMNS:
+    for name in groups:
         share, chance, given = (number(float(total / n)) for total in totals[name])
         found[name] = {"share": share, "chance": chance}
         if name != "movement":

@@ -28,6 +28,9 @@ def audit_workspace(paths: CorpusPaths, params: Params) -> None:
     MissingAssetError
         A MIDI file of the manifest is not there.
     """
+    # What an earlier audit found says nothing of these tables, should this one stop.
+    for former in (paths.audit, paths.results / "leaks.csv"):
+        former.unlink(missing_ok=True)
     manifest, folds = read_manifest(paths.manifest), read_table(paths.folds)
     notes = read_notes(manifest, paths.root, params.midi)
     selection = Selection(params.probe, read_labels(paths.labels))

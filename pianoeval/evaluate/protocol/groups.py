@@ -11,6 +11,7 @@ from pianoeval.errors import BadInputError, CorruptDataError
 Clips = NDArray[np.object_]
 GROUP_COLUMNS = ("segment", "content_group", "movement", "composition", "player")
 DEADPAN_PLAYER = "(deadpan)"
+UNKNOWN_PLAYER = "unknown"  # what a corpus calls a player that it does not know
 
 
 class CannotCutError(BadInputError):
@@ -56,8 +57,7 @@ def takes(manifest: pd.DataFrame) -> pd.Series:
     from its MIDI. A clip of an unknown player is merged with none.
     """
     family = families(manifest)
-    player = manifest["player"].astype(object)
-    player = player.mask(player.isna() & manifest["is_score_render"].astype(bool), DEADPAN_PLAYER)
+    player = players(manifest)
     known = (player.notna() & manifest["segment"].notna() & manifest["take"].notna()).to_numpy()
     parts = [player, manifest["segment"].astype(object), manifest["take"].astype(object)]
     names = np.full(len(manifest), None, dtype=object)
@@ -68,10 +68,18 @@ def takes(manifest: pd.DataFrame) -> pd.Series:
     return pd.Series(merged, index=family.index, name="take")
 
 
-def group_labels(manifest: pd.DataFrame, column: str, *, link: bool = False) -> pd.Series:
-    """Groups of one column, indexed by clip.
+def players(manifest: pd.DataFrame) -> pd.Series:
+    """Player of each row; None where unknown, ``(deadpan)`` of a rendering without one.
 
-    A deadpan rendering without a player belongs to the pseudo-player ``(deadpan)``.
+    ``unknown`` is nobody's name: two such clips may be of two people, or of one who is known.
+    """
+    player = manifest["player"].astype(object)
+    player = player.where(player.notna() & (player != UNKNOWN_PLAYER), None)
+    return player.mask(player.isna() & manifest["is_score_render"].astype(bool), DEADPAN_PLAYER)
+
+
+def group_labels(manifest: pd.DataFrame, column: str, *, link: bool = False) -> pd.Series:
+    """Groups of one column, indexed by clip; for players see :func:`players`.
 
     Parameters
     ----------
@@ -90,13 +98,11 @@ def group_labels(manifest: pd.DataFrame, column: str, *, link: bool = False) -> 
     clips = manifest["clip"].to_numpy()
     if column in ("family", "take"):
         return families(manifest) if column == "family" else takes(manifest)
-    values = manifest[column].astype(object)
-    if column == "player":
-        deadpan = values.isna() & manifest["is_score_render"].astype(bool)
-        values = values.mask(deadpan, DEADPAN_PLAYER)
+    values = players(manifest) if column == "player" else manifest[column].astype(object)
     missing = values.isna()
     if missing.any():
-        raise CannotCutError(f"{int(missing.sum())} of {len(clips)} clips have no {column}")
+        known = "known player" if column == "player" else column
+        raise CannotCutError(f"{int(missing.sum())} of {len(clips)} clips have no {known}")
     labels = values.astype(str).to_numpy(dtype=object)
     if link:
         labels = _merge(labels, manifest["sha256"].astype(object).to_numpy())

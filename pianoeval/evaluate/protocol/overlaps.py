@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from pianoeval.corpora.manifest import label_matrix
 from pianoeval.evaluate.protocol.duplicates import Notes
-from pianoeval.evaluate.protocol.groups import GROUP_COLUMNS, CannotCutError, Clips, group_labels
+from pianoeval.evaluate.protocol.groups import (
+    GROUP_COLUMNS,
+    CannotCutError,
+    Clips,
+    group_labels,
+    players,
+)
 from pianoeval.evaluate.protocol.inner import Divisions, divide
 from pianoeval.evaluate.protocol.splits import SCHEMES, inner_declared, train_test
 from pianoeval.params import ProbeParams
@@ -148,7 +154,8 @@ def audited_groups(manifest: pd.DataFrame, notes: Notes | None) -> dict[str, Gro
         try:
             labels = group_labels(manifest, column).to_numpy(dtype=object)
         except CannotCutError:
-            labels = manifest[column].astype(object).to_numpy()
+            found_in = players(manifest) if column == "player" else manifest[column]
+            labels = found_in.astype(object).to_numpy()
         found[column] = _coded(labels, f"have no {column}")
     if notes is not None:
         reasons = ", ".join(sorted(set(notes.unchecked.values())))

@@ -23,7 +23,7 @@ def read_audit(paths: CorpusPaths) -> dict[str, Any]:
     Raises
     ------
     MissingAssetError
-        There was no audit, or it found a leak.
+        There was no audit, or it found a leak; or what it was made of is gone.
     CorruptDataError
         It was made of other folds or another manifest.
     """
@@ -34,6 +34,8 @@ def read_audit(paths: CorpusPaths) -> dict[str, Any]:
         receipt: dict[str, Any] = json.loads(paths.audit.read_text(encoding="utf-8"))
         current = {name: sha256_file(getattr(paths, name)) for name in ("folds", "manifest")}
         stale = [name for name, digest in current.items() if receipt[name] != digest]
+    except FileNotFoundError as error:
+        raise MissingAssetError("no such file", where=error.filename, next_step=again) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptDataError(
             f"not a receipt of the audit ({type(error).__name__})", where=paths.audit,

@@ -150,8 +150,9 @@ def cut_scheme(manifest: pd.DataFrame, scheme: str, params: FoldParams) -> pd.Da
         {"scheme": scheme, "fold": fold.to_numpy(), "clip": fold.index, "group": group.to_numpy()}
     )
     for number in sorted(set(folds["fold"])):
-        if not len(train_test(folds, manifest, scheme, int(number))[0]):
-            raise CannotCutError(f"fold {number} would leave nothing to train on")
+        if (left := len(train_test(folds, manifest, scheme, int(number))[0])) < 2:
+            kept = f"{left} clip" if left else "nothing"
+            raise CannotCutError(f"fold {number} would leave {kept} to train on")
     return folds
 
 

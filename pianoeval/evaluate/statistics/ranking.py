@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from pianoeval.errors import CorruptDataError
@@ -139,7 +140,11 @@ def rank_statistics(y: Array, p: Array, cluster: Index, n_clusters: int) -> dict
 
 
 def jackknife_interval(
-    value: Array, without: Array, confidence: float, transform: Transform
+    value: Array,
+    without: Array,
+    confidence: float,
+    transform: Transform,
+    counted: NDArray[np.bool_] | None = None,
 ) -> LeftOut:
     """Limits from leaving out one cluster at a time, for several statistics at once.
 
@@ -155,6 +160,8 @@ def jackknife_interval(
     confidence : float
     transform : {"fisher", "logit", "none"}
         Scale on which limits are taken: artanh for correlations, logit for shares.
+    counted : bool, shape (C, K), optional
+        Clusters that hold anything; the others say nothing of the spread and are not among the C.
 
     Returns
     -------
@@ -162,15 +169,15 @@ def jackknife_interval(
         NaN where there are fewer than two clusters, the value is undefined without one of them,
         or the scale has no place for one of the values (a correlation of exactly 1).
     """
-    n = len(without)
-    if n < 2:
-        return np.full_like(value, np.nan), np.full_like(value, np.nan)
+    used = np.ones(without.shape, bool) if counted is None else counted
+    n = used.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, left = _forward(value, transform), _forward(without, transform)
-        spread = ((left - left.mean(axis=0)) ** 2).sum(axis=0)
+        mean = np.where(used, left, 0.0).sum(axis=0) / n
+        spread = np.where(used, (left - mean) ** 2, 0.0).sum(axis=0)
         half = stats.t.ppf(0.5 + confidence / 2, n - 1) * np.sqrt((n - 1) / n * spread)
         low, high = _back(centre - half, transform), _back(centre + half, transform)
-    known = np.isfinite(half) & np.isfinite(centre)
+    known = np.isfinite(half) & np.isfinite(centre) & (n > 1)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 

@@ -154,8 +154,9 @@ def sign_flip(contributions: Array, n_draws: int, seed: int) -> Array:
 
     Under the null the models are exchangeable in every cluster, so each cluster's contribution to
     the difference is as likely to have the other sign. All 2^C patterns are enumerated where they
-    are no more than ``n_draws``; otherwise p = (b + 1)/(m + 1) over random ones (Phipson & Smyth
-    2010, Stat. Appl. Genet. Mol. Biol. 9, 39). All columns see the same draws.
+    are no more than ``n_draws``, C being the clusters in which the column is not 0; otherwise p =
+    (b + 1)/(m + 1) over random ones (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9, 39).
+    The p of a column does not depend on the others.
 
     Parameters
     ----------
@@ -171,14 +172,25 @@ def sign_flip(contributions: Array, n_draws: int, seed: int) -> Array:
     columns = _as_columns(contributions)
     undefined = np.isnan(columns).any(axis=0)
     columns = np.where(undefined, 0.0, columns)
-    columns = columns[(columns != 0.0).any(axis=1)]
+    some = columns != 0.0
+    p: Array = np.empty(columns.shape[1])
+    drawn = np.array([not _enumerable(n, n_draws) for n in some.sum(axis=0)], dtype=bool)
+    if drawn.any():
+        p[drawn] = _flipped(columns[:, drawn], n_draws, seed)
+    for rows in np.unique(some[:, ~drawn], axis=1).T:
+        alike = ~drawn & (some == rows[:, None]).all(axis=0)
+        p[alike] = _flipped(columns[np.ix_(rows, alike)], n_draws, seed)
+    p[undefined] = np.nan
+    return p.reshape(contributions.shape[1:])
+
+
+def _flipped(columns: Array, n_draws: int, seed: int) -> Array:
+    """Share of sign patterns of the rows as extreme as the observed one, (C, K) -> (K,)."""
     reached = np.abs(columns.sum(axis=0)) - TIE_TOLERANCE * np.abs(columns).sum(axis=0)
     extreme = np.zeros(columns.shape[1])
     for signs in _sign_patterns(len(columns), n_draws, seed):
         extreme += (np.abs(signs @ columns) >= reached).sum(axis=0)
-    p = _share(extreme, len(columns), n_draws)
-    p[undefined] = np.nan
-    return p.reshape(contributions.shape[1:])
+    return _share(extreme, len(columns), n_draws)
 
 
 def swap_test(
