@@ -123,7 +123,7 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_concerns(
     data = small_params()
     data["views"]["mel"]["mel"]["level"] = False
     write_params(folder, data)
-    assert repro(folder) == {"probe@studio-mel", "evaluate@studio", "report"}
+    assert repro(folder) == {"probe@studio-mel", "evaluate@studio", "examples@studio", "report"}
     after = results(folder)
     key = ["scheme", "subset", "features", "model", "dimension", "metric"]
     joined = before.merge(after, on=key, suffixes=("", "_after"))

@@ -72,7 +72,7 @@ def _panel(
 ) -> Figure:
     name = words.scheme_name(scheme)
     svg = Svg(
-        390, 236, ident=ident, title=f"R² against training clips, {name} folds",
+        420, 236, ident=ident, title=f"R² against training clips, {name} folds",
         description="; ".join(
             f"{view} from {words.number(line[0].value)} at {words.count(line[0].n_train)} "
             f"to {words.number(line[-1].value)} at {words.count(line[-1].n_train)}"
@@ -112,4 +112,4 @@ def _lines(svg: Svg, views: Mapping[str, Sequence[Point]], x: Scale, y: Scale) -
                 svg.line(at, y(p.low), at, y(p.high), f"ci thin {kind}")
             tip = f"{view}, {words.count(p.n_train)} clips: {words.number(p.value)}"
             svg.mark(at, y(p.value), kind, tip)
-        svg.text(300, ends[i] + 4, view[:14], "t-small t-strong")
+        svg.text(300, ends[i] + 4, view if len(view) <= 16 else view[:15] + "…", "t-small t-strong")
