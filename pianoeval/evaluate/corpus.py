@@ -81,12 +81,25 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
         _write_json(paths.results / "diagnostics.json", found),
         _write_table(paths.results / "latent.csv", maps),
         _write_json(
-            paths.results / "summary.json", summarise(state) | {"quarantined": quarantined}
+            paths.results / "summary.json",
+            summarise(state) | {"quarantined": quarantined, "settings": settings(params, paths)},
         ),
     ]
     inputs = [paths.predictions(name) for name in params.axes.features]
     inputs += [paths.manifest, paths.labels, paths.audit]
     _write_receipt(paths.evaluated, [*written, *inputs])
+
+
+def settings(params: Params, paths: CorpusPaths) -> list[str]:
+    """What ``dvc exp run -S`` needs to be told to make this corpus' numbers again."""
+    axes = params.axes
+    chosen = {
+        "corpus": [paths.corpus], "instrument": axes.instrument, "encoder": axes.encoder,
+        "features": axes.features,
+    }  # fmt: skip
+    return [f"axes.{name}=[{','.join(values)}]" for name, values in chosen.items()] + [
+        f"encoders.{name}.precision={params.encoders[name].precision}" for name in axes.encoder
+    ]
 
 
 def comparisons(state: Evaluation, params: Params) -> pd.DataFrame:

@@ -27,7 +27,8 @@ def notes(state: Evaluation) -> list[str]:
     if state.unreliable:
         out.append(
             f"Raters do not agree within segments on {', '.join(state.unreliable)} (reliability "
-            f"below {state.params.min_within_reliability:g}): left out of mean pairwise accuracy."
+            f"over all clips below {state.params.min_within_reliability:g}): left out of mean "
+            "pairwise accuracy, on human clips too."
         )
     if state.unknown_reliability:
         out.append(

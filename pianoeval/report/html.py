@@ -136,6 +136,7 @@ def corpus_context(report: CorpusReport, number: int) -> dict[str, Any]:
         "caveats": prose.caveats(report),
         "full": tables.full_table(report),
         "provenance": tables.provenance(report),
+        "settings": report.summary.get("settings") or [f"axes.corpus=[{report.corpus}]"],
         "examples": example_section(report.examples, prefix),
         **sections(report, prefix),
     }

@@ -70,5 +70,5 @@ def _cell(rows: pd.DataFrame, intervals: bool) -> str:
     text = words.number(float(row["value"]))
     if intervals and pd.notna(row["ci_low"]):
         low, high = float(row["ci_low"]), float(row["ci_high"])
-        text += f" ({words.number(low, 2)} to {words.number(high, 2)})"
+        text += f" ({words.number(low)} to {words.number(high)})"
     return text

@@ -20,6 +20,10 @@ from pianoeval.report.scores import (
     metric_table,
 )
 
+# With fewer content groups no exchange of models between them can give a two-sided p below .05, so
+# no difference is called clear, whatever its interval.
+_ENOUGH_CLUSTERS = 6
+
 
 @dataclass(frozen=True)
 class SchemeLine:
@@ -104,7 +108,12 @@ def _headline_entry(
     found: Any = summary.get("headlines")
     for key in (scheme, table.subset, table.metric):
         found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    few = any(
+        (size["scheme"], size["subset"]) == (scheme, table.subset)
+        and size["clusters"] < _ENOUGH_CLUSTERS
+        for size in summary.get("sizes") or []
+    )
+    return found if isinstance(found, Mapping) and not few else {}
 
 
 def _paired(

@@ -7,6 +7,7 @@ Embeddings must come from the same encoder, to the hash of its weights, and pool
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,14 @@ import pandas as pd
 
 from pianoeval.errors import BadInputError, PianoevalError
 from pianoeval.features.pooling import PooledStore
+from pianoeval.features.symbolic import RELATIVE_PREFIX
 from pianoeval.features.views import SYMBOLIC, with_indicators
 from pianoeval.models.base import Float32, Float64
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import LEVEL_NAMES
 
+_log = logging.getLogger(__name__)
 Described = dict[str, Any]
 # What a store says about itself beyond the numbers' origin.
 _NOT_IDENTITY = {"step", "encoder", "instrument_name", "layers", "stats"}
@@ -108,6 +111,9 @@ def read_inputs(described: Described, paths: CorpusPaths) -> tuple[Float32, list
 def symbolic_matrix(described: Described, table: pd.DataFrame) -> tuple[Float32, list[str]]:
     """As :func:`read_inputs`, of a symbolic table indexed by clip."""
     missing = [name for name in described["columns"] if name not in table.columns]
+    if missing and all(name.startswith(RELATIVE_PREFIX) for name in missing):
+        _log.warning("no clip has a score: %d features take their training median", len(missing))
+        table, missing = table.reindex(columns=described["columns"]), []
     if missing:
         raise BadInputError(
             f"the symbolic table lacks {_few(missing)}, which the model reads",

@@ -133,6 +133,7 @@ def test_diagnostics_of_an_older_version_leave_parts_out() -> None:
         spoilt_report = replace(report, beside=beside)
         context = {
             **sections(spoilt_report, "c1"), "id": "c1", "name": "x", "main": "movement",
+            "simulated": False,
             "has_clips": True, "figures": {"learning": learning_curves(spoilt_report, "c1")},
         }  # fmt: skip
         assert Structure(page.render(c=context)).open == []

@@ -155,7 +155,7 @@ def test_comparisons_of_the_headline_scheme(full: CorpusReport, full_page: str) 
     assert (r2.metric, r2.subset) == ("r2_pooled", "all")
     assert (pairs.metric, pairs.subset) == ("pairwise_005", "human")
     assert [what for what, _ in r2.verdicts] == [
-        "Best audio and best symbolic", "Best model and best baseline",
+        "Best audio and best symbolic model of the first views", "Best model and best baseline",
         "Best audio and best baseline",
     ]  # fmt: skip
     assert r2.verdicts[0][1] == "symbolic/ensemble against transkun-4/ridge: +0.256."
