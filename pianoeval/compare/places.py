@@ -109,8 +109,8 @@ class Folder:
             there = "" if self.root.resolve() == Path.cwd() else f"cd '{self.root}' && "
             raise MissingAssetError(
                 "this run has no such file", where=path,
-                next_step=f"{there}dvc pull {stage}   (or: {there}dvc repro {stage}); its corpus must "
-                "be on axes.corpus of params.yaml",
+                next_step=f"{there}dvc pull {stage}   (or: {there}dvc repro {stage}); its corpus "
+                "must be on axes.corpus of params.yaml",
             )  # fmt: skip
         return path
 
