@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,35 +30,12 @@ from pianoeval.evaluate.tables import (
     count_clips,
     encode_predictions,
     positions,
-    results_table,
 )
 from pianoeval.params import Params
 
 logger = logging.getLogger(__name__)
 
 _REPORTED_CEILINGS = ("icc_11", "within_share", "within_reliability")
-
-
-def evaluate_corpus(
-    manifest: pd.DataFrame,
-    labels: pd.DataFrame,
-    folds: pd.DataFrame,
-    predictions: Mapping[str, pd.DataFrame],
-    ratings: pd.DataFrame | None,
-    params: Params,
-    commit: str,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Table and summary of ``evaluate_state``, which see.
-
-    Returns
-    -------
-    results : DataFrame
-        Columns ``RESULT_COLUMNS``; ``dimension`` is ``mean`` for averages.
-    summary : dict
-        JSON-able; see ``summary.summarise``.
-    """
-    state = evaluate_state(manifest, labels, folds, predictions, ratings, params, commit)
-    return results_table(state.rows), summary.summarise(state)
 
 
 def evaluate_state(

@@ -10,6 +10,7 @@ whose features do not exist at all is left out of the view, by name.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
-from pianoeval.features.pooling import PooledMatrix, PooledStore
+from pianoeval.features.pooling import PooledStore
 from pianoeval.params import Params, ViewParams
 from pianoeval.paths import CorpusPaths
 
@@ -104,28 +105,45 @@ def with_indicators(table: pd.DataFrame) -> pd.DataFrame:
 def _embedding(
     encoder: str, view: ViewParams, instruments: list[str], paths: CorpusPaths
 ) -> tuple[pd.DataFrame, str]:
-    """Pooled vectors averaged over instruments, of the clips that every instrument has."""
+    """Pooled vectors of a view, and their description."""
+    stores = [PooledStore(paths.pooled(encoder, instrument)) for instrument in instruments]
+    found = averaged_vectors(stores, view.layers, view.level)
+    rendered = " + ".join(instruments)
+    level = ", level" if view.level else ""
+    text = f"{encoder} layers {view.layers}{level}: {found.shape[1]} values, {rendered}"
+    return found, text
+
+
+def averaged_vectors(stores: Sequence[PooledStore], layers: str, level: bool) -> pd.DataFrame:
+    """Pooled vectors averaged over instruments, of the clips that every instrument has.
+
+    Returns
+    -------
+    DataFrame of float32, indexed by clip
+
+    Raises
+    ------
+    ConfigError
+        No instrument.
+    CorruptDataError
+        A vector is not finite.
+    """
     total: pd.DataFrame | None = None
-    matrix: PooledMatrix | None = None
-    for instrument in instruments:
-        matrix = PooledStore(paths.pooled(encoder, instrument)).matrix(view.layers, view.level)
+    for store in stores:
+        matrix = store.matrix(layers, level)
         if not np.isfinite(matrix.values).all():
             raise CorruptDataError(
-                "pooled vectors are not finite", where=paths.pooled(encoder, instrument),
-                next_step=_NEXT_STEP,
-            )  # fmt: skip
+                "pooled vectors are not finite", where=store.path, next_step=_NEXT_STEP
+            )
         part = pd.DataFrame(matrix.values.astype(np.float64), index=matrix.clips)
         if total is None:
             total = part
         else:
             shared = total.index.intersection(part.index)
             total = total.loc[shared] + part.loc[shared]
-    if total is None or matrix is None:
+    if total is None:
         raise ConfigError("a view needs an instrument", where="axes.instrument")
-    rendered = " + ".join(instruments)
-    level = ", level" if view.level else ""
-    text = f"{encoder} layers {view.layers}{level}: {total.shape[1]} values, {rendered}"
-    return (total / len(instruments)).astype(np.float32), text
+    return (total / len(stores)).astype(np.float32)
 
 
 def _select(name: str, found: pd.DataFrame, description: str, clips: list[str]) -> View:

@@ -68,10 +68,6 @@ class MetricTable:
     exact: bool = False
 
     @property
-    def is_empty(self) -> bool:
-        return not self.cells
-
-    @property
     def schemes(self) -> list[str]:
         """Schemes with a model, from the leakiest to the strictest."""
         found = {

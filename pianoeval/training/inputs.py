@@ -17,7 +17,7 @@ import pandas as pd
 from pianoeval.errors import BadInputError, PianoevalError
 from pianoeval.features.pooling import PooledStore
 from pianoeval.features.symbolic import RELATIVE_PREFIX
-from pianoeval.features.views import SYMBOLIC, with_indicators
+from pianoeval.features.views import SYMBOLIC, averaged_vectors, with_indicators
 from pianoeval.models.base import Float32, Float64
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
@@ -91,21 +91,11 @@ def read_inputs(described: Described, paths: CorpusPaths) -> tuple[Float32, list
     """
     if described["source"] == SYMBOLIC:
         return symbolic_matrix(described, _symbolic_table(paths))
-    total: pd.DataFrame | None = None
-    instruments = described["instruments"]
-    for name in instruments:
-        store = PooledStore(paths.pooled(described["source"], name))
+    stores = [PooledStore(paths.pooled(described["source"], n)) for n in described["instruments"]]
+    for store in stores:
         _check_encoder(described, store)
-        found = store.matrix(",".join(described["layers"]), bool(described["level"]))
-        part = pd.DataFrame(found.values.astype(np.float64), index=found.clips)
-        if total is None:
-            total = part
-        else:
-            shared = total.index.intersection(part.index)
-            total = total.loc[shared] + part.loc[shared]
-    if total is None:
-        raise BadInputError("the model names no instrument", where="config.json")
-    return (total / len(instruments)).to_numpy(np.float32), [str(clip) for clip in total.index]
+    found = averaged_vectors(stores, ",".join(described["layers"]), bool(described["level"]))
+    return found.to_numpy(), [str(clip) for clip in found.index]
 
 
 def symbolic_matrix(described: Described, table: pd.DataFrame) -> tuple[Float32, list[str]]:

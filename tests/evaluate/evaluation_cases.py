@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pianoeval.evaluate.protocol.splits import make_folds
+from pianoeval.evaluate.results import evaluate_state
+from pianoeval.evaluate.summary import summarise
+from pianoeval.evaluate.tables import results_table
 from pianoeval.params import Params
 from pianoeval.params_file import parse_params
 
@@ -119,3 +123,25 @@ def predictions(
             "prediction": (table["value"] + random.normal(0, noise, len(table))).astype("float32"),
         }
     )
+
+
+def evaluation_inputs(n_segments: int, **changes: Any) -> dict[str, Any]:
+    """What ``evaluate_state`` takes: a small corpus, its folds, and one model of it."""
+    table = manifest(n_segments=n_segments)
+    rated, settings = labels(table), params(**changes)
+    folds = make_folds(table, settings.folds)
+    return {
+        "manifest": table,
+        "labels": rated,
+        "folds": folds,
+        "predictions": {"symbolic": predictions(rated, folds)},
+        "ratings": ratings(rated),
+        "params": settings,
+        "commit": "abc123",
+    }
+
+
+def evaluate_corpus(*given: Any, **named: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Results and summary, as the stage writes them."""
+    state = evaluate_state(*given, **named)
+    return results_table(state.rows), summarise(state)

@@ -14,7 +14,6 @@ from pianoeval.evaluate.statistics.bca import bca_interval
 from pianoeval.evaluate.statistics.bootstrap import (
     Resampled,
     draw_counts,
-    group_sums,
     resample,
     total,
 )
@@ -235,17 +234,6 @@ def test_single_precision_moves_no_limit(two_way: Case) -> None:
             np.testing.assert_allclose(one[:2], other, atol=1e-6)
         if metric.unit == "pairs":
             np.testing.assert_array_equal(found.draws[:2], replicates.astype(np.float32))
-
-
-def test_groups_add_up_to_the_whole(two_way: Case) -> None:
-    design, y, p, _, drawn = two_way
-    groups = group_sums(cluster_sums(design, y, p, MARGINS), METRICS)
-    assert groups["sse"].shape == (1, 2, design.n_clusters)
-    own = design.cluster == 3
-    assert groups["sse"][0, 0, 3] == pytest.approx(((y - p)[own, 0] ** 2).sum())
-    whole = {name: values.sum(axis=-1, keepdims=True) for name, values in groups.items()}
-    for name, metric in METRICS.items():
-        np.testing.assert_allclose(metric(whole)[0, :, 0], drawn[name].value[:2], rtol=1e-9)
 
 
 def test_several_models_share_the_draws_and_differ_in_pairs(two_way: Case) -> None:

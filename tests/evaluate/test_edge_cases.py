@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from pianoeval.evaluate.notes import notes
-from pianoeval.evaluate.protocol.splits import make_folds
-from pianoeval.evaluate.results import evaluate_corpus, evaluate_state
+from pianoeval.evaluate.results import evaluate_state
 from pianoeval.evaluate.scoring import best_of
 from pianoeval.evaluate.statistics.bootstrap import Resampled
 from pianoeval.evaluate.tables import ModelKey
@@ -19,25 +18,15 @@ from pianoeval.evaluate.tables import ModelKey
 
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, Any]:
-    manifest = cases.manifest(n_segments=4)
-    labels = cases.labels(manifest)
-    params = cases.params(folds={"schemes": ["segment", "movement_player"], "n_folds": 4})
-    folds = make_folds(manifest, params.folds)
-    return {
-        "manifest": manifest,
-        "labels": labels,
-        "folds": folds,
-        "predictions": {"symbolic": cases.predictions(labels, folds)},
-        "ratings": cases.ratings(labels),
-        "params": params,
-        "commit": "abc123",
-    }
+    return cases.evaluation_inputs(
+        4, folds={"schemes": ["segment", "movement_player"], "n_folds": 4}
+    )
 
 
 def test_a_dimension_without_ceiling_leaves_the_mean_without_one(inputs: dict[str, Any]) -> None:
     """One rating of each clip's pedal: timing alone has a ceiling, and is not both."""
     ratings = inputs["ratings"].query("dimension == 'timing' or rater == 'r0'")
-    results, summary = evaluate_corpus(**{**inputs, "ratings": ratings})
+    results, summary = cases.evaluate_corpus(**{**inputs, "ratings": ratings})
     line = summary["headlines"]["segment"]["all"]["r2_pooled"]
     assert (line["ceiling"], line["share_of_way"]) == (None, None)
     rows = results.query("features == 'ceiling' and model == 'icc_1k'")
@@ -47,7 +36,7 @@ def test_a_dimension_without_ceiling_leaves_the_mean_without_one(inputs: dict[st
 
 def test_the_training_mean_is_named_where_lookups_know_no_group(inputs: dict[str, Any]) -> None:
     """Movement and player of a test clip are both new, so every lookup is the training mean."""
-    results, summary = evaluate_corpus(**inputs)
+    results, summary = cases.evaluate_corpus(**inputs)
     line = summary["headlines"]["movement_player"]["all"]["r2_pooled"]
     assert (line["baseline"]["features"], line["baseline"]["model"]) == ("none", "training_mean")
     tied = results.query(

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from pianoeval.evaluate.protocol.splits import make_folds
-from pianoeval.evaluate.results import evaluate_corpus
 from pianoeval.evaluate.statistics.ceiling import reliability, unreliable_dimensions
 
 
@@ -40,7 +39,7 @@ def test_baselines_and_ceilings(corpus: dict[str, pd.DataFrame]) -> None:
     params = cases.params(evaluate={"n_bootstrap": 100})
     manifest = corpus["manifest"]
     folds = make_folds(manifest, params.folds)
-    results, summary = evaluate_corpus(
+    results, summary = cases.evaluate_corpus(
         manifest, corpus["labels"], folds, {}, corpus["ratings"], params, "x"
     )
     means = results[results["dimension"] == "mean"]

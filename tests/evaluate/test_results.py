@@ -13,8 +13,6 @@ from pianoeval.corpora.manifest import label_matrix
 from pianoeval.errors import ConfigError, CorruptDataError
 from pianoeval.evaluate.protocol.controls import relabel
 from pianoeval.evaluate.protocol.leaks import LeakError
-from pianoeval.evaluate.protocol.splits import make_folds
-from pianoeval.evaluate.results import evaluate_corpus
 from pianoeval.evaluate.tables import RESULT_COLUMNS
 
 SCHEMES = ["segment", "content", "player", "movement", "movement_player"]
@@ -22,24 +20,12 @@ SCHEMES = ["segment", "content", "player", "movement", "movement_player"]
 
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, Any]:
-    manifest = cases.manifest(n_segments=6)
-    labels = cases.labels(manifest)
-    params = cases.params()
-    folds = make_folds(manifest, params.folds)
-    return {
-        "manifest": manifest,
-        "labels": labels,
-        "folds": folds,
-        "predictions": {"symbolic": cases.predictions(labels, folds)},
-        "ratings": cases.ratings(labels),
-        "params": params,
-        "commit": "abc123",
-    }
+    return cases.evaluation_inputs(6)
 
 
 @pytest.fixture(scope="module")
 def evaluated(inputs: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    return evaluate_corpus(**inputs)
+    return cases.evaluate_corpus(**inputs)
 
 
 def test_contract(evaluated: tuple[pd.DataFrame, dict[str, Any]]) -> None:
@@ -116,7 +102,7 @@ def test_audio_and_symbolic_are_compared_pair_by_pair(with_players: dict[str, An
     inputs = with_players
     weaker = cases.predictions(inputs["labels"], inputs["folds"], noise=0.06, seed=5)
     both = {**inputs["predictions"], "mel": weaker}
-    _, summary = evaluate_corpus(**{**inputs, "predictions": both})
+    _, summary = cases.evaluate_corpus(**{**inputs, "predictions": both})
     for scheme in ("segment", "movement"):
         line = summary["headlines"][scheme]["all"]["r2_pooled"]
         found, best = line["audio_minus_symbolic"], line["best_by_features"]
@@ -126,7 +112,7 @@ def test_audio_and_symbolic_are_compared_pair_by_pair(with_players: dict[str, An
         assert found["value"] == pytest.approx(expected)
         assert found["ci_low"] < found["value"] < found["ci_high"]
     same = {**inputs["predictions"], "mel": inputs["predictions"]["symbolic"]}
-    _, summary = evaluate_corpus(**{**inputs, "predictions": same})
+    _, summary = cases.evaluate_corpus(**{**inputs, "predictions": same})
     found = summary["headlines"]["movement"]["all"]["r2_pooled"]["audio_minus_symbolic"]
     assert [found[k] for k in ("value", "ci_low", "ci_high")] == [0.0, 0.0, 0.0]
 
@@ -142,7 +128,7 @@ def with_players(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_groups_and_players_are_resampled_at_once(with_players: dict[str, Any]) -> None:
-    results, summary = evaluate_corpus(**with_players)
+    results, summary = cases.evaluate_corpus(**with_players)
     human = results.query("subset == 'human' and features == 'symbolic'")
     assert set(human["interval"]) == {"content", "jackknife"}  # three players without the deadpan
     ours = results.query("subset == 'all' and features == 'symbolic'")
@@ -165,7 +151,7 @@ def test_groups_and_players_are_resampled_at_once(with_players: dict[str, Any]) 
 
 def test_threads_change_no_bit(with_players: dict[str, Any]) -> None:
     two = cases.params(evaluate={"n_bootstrap": 500, "min_players": 4}, run={"workers": 2})
-    one, other = (evaluate_corpus(**{**with_players, "params": p}) for p in
+    one, other = (cases.evaluate_corpus(**{**with_players, "params": p}) for p in
                   (with_players["params"], two))  # fmt: skip
     pd.testing.assert_frame_equal(one[0], other[0], check_exact=True)
     assert one[1] == other[1]
@@ -186,7 +172,7 @@ def _of_control(case: dict[str, Any], control: str, noise: float) -> pd.DataFram
 def test_controls_are_judged_by_their_own_labels_and_win_nothing(
     with_players: dict[str, Any],
 ) -> None:
-    plain, _ = evaluate_corpus(**with_players)
+    plain, _ = cases.evaluate_corpus(**with_players)
     random = np.random.default_rng(3)
     useless = with_players["predictions"]["symbolic"].copy()
     useless["prediction"] = random.normal(0.5, 0.02, len(useless))
@@ -197,7 +183,7 @@ def test_controls_are_judged_by_their_own_labels_and_win_nothing(
         "symbolic:swapped_pieces": _of_control(with_players, "swapped_pieces", noise=0.001),
         "symbolic:shuffled_labels": useless,
     }
-    results, summary = evaluate_corpus(**{**with_players, "predictions": found})
+    results, summary = cases.evaluate_corpus(**{**with_players, "predictions": found})
     control = results["features"].str.contains(":")
     pd.testing.assert_frame_equal(
         results[~control].reset_index(drop=True), plain.reset_index(drop=True)
@@ -221,7 +207,7 @@ def test_predictable_shuffled_labels_stop_the_run(with_players: dict[str, Any]) 
         "symbolic:shuffled_labels": _of_control(with_players, "shuffled_labels", noise=0.01),
     }
     with pytest.raises(LeakError, match="symbolic/ridge predicts shuffled labels"):
-        evaluate_corpus(**{**with_players, "predictions": found})
+        cases.evaluate_corpus(**{**with_players, "predictions": found})
 
 
 def test_learning_curves_have_headline_metrics_and_shrink_nothing(
@@ -230,7 +216,7 @@ def test_learning_curves_have_headline_metrics_and_shrink_nothing(
     table = with_players["predictions"]["symbolic"]
     few = table[(table["scheme"] == "movement") & (table["clip"] != table["clip"].iloc[0])]
     found = {**with_players["predictions"], "symbolic:train_25": few}
-    results, summary = evaluate_corpus(**{**with_players, "predictions": found})
+    results, summary = cases.evaluate_corpus(**{**with_players, "predictions": found})
     curve = results[results["features"] == "symbolic:train_25"]
     assert set(curve["scheme"]) == {"movement"}
     assert set(curve["metric"]) == {"r2_pooled", "pairwise_005"}
@@ -251,7 +237,7 @@ def test_classes_have_metrics_of_their_own(with_players: dict[str, Any]) -> None
     probe = with_players["params"].probe.model_dump() | {"task": "difficulty"}
     params = cases.params(evaluate={"n_bootstrap": 500, "min_players": 4}, probe=probe)
     case = {**with_players, "labels": labels, "predictions": {"symbolic": table}, "ratings": None}
-    results, _ = evaluate_corpus(**{**case, "params": params})
+    results, _ = cases.evaluate_corpus(**{**case, "params": params})
     ours = results.query("features == 'symbolic' and scheme == 'segment' and subset == 'all'")
     found = ours.set_index(["metric", "dimension"])
     assert {"acc_0", "acc_1", "accuracy", "f1_macro", "r2_pooled"} <= set(ours["metric"])
@@ -266,7 +252,7 @@ def test_classes_have_metrics_of_their_own(with_players: dict[str, Any]) -> None
 def test_unknown_reliability_excludes_no_dimension(with_players: dict[str, Any]) -> None:
     inputs = with_players
     one = inputs["ratings"].query("rater == 'r0'")
-    results, summary = evaluate_corpus(**{**inputs, "ratings": one})
+    results, summary = cases.evaluate_corpus(**{**inputs, "ratings": one})
     assert summary["ranking_excluded"] == []
     assert summary["reliability_unknown"] == ["timing", "pedal"]
     assert not any("do not agree" in note for note in summary["notes"])
@@ -289,7 +275,7 @@ def test_order_of_rows_changes_nothing(with_players: dict[str, Any]) -> None:
     order = shuffled["folds"]["scheme"].map(schemes).argsort(kind="stable")
     shuffled["folds"] = shuffled["folds"].iloc[order]
     keys = RESULT_COLUMNS[:8]
-    one, other = (evaluate_corpus(**case)[0].sort_values(keys) for case in (inputs, shuffled))
+    one, other = (cases.evaluate_corpus(**case)[0].sort_values(keys) for case in (inputs, shuffled))
     pd.testing.assert_frame_equal(
         one.reset_index(drop=True), other.reset_index(drop=True), rtol=1e-9
     )
@@ -298,7 +284,7 @@ def test_order_of_rows_changes_nothing(with_players: dict[str, Any]) -> None:
 def test_known_truth_has_no_ceiling_and_one_subset(with_players: dict[str, Any]) -> None:
     inputs = with_players
     manifest = inputs["manifest"].assign(source="synthetic", is_score_render=False)
-    results, summary = evaluate_corpus(**{**inputs, "manifest": manifest, "ratings": None})
+    results, summary = cases.evaluate_corpus(**{**inputs, "manifest": manifest, "ratings": None})
     assert "ceiling" not in set(results["features"])
     assert set(results["subset"]) == {"all"}
     assert summary["simulated"] is True
@@ -309,7 +295,7 @@ def test_models_are_compared_on_the_clips_they_share(with_players: dict[str, Any
     inputs = with_players
     table = inputs["predictions"]["symbolic"]
     fewer = table[table["clip"] != table["clip"].iloc[0]]
-    results, summary = evaluate_corpus(
+    results, summary = cases.evaluate_corpus(
         **{**inputs, "predictions": {"symbolic": table, "mel": fewer}}
     )
     whole = results.query("subset == 'all'")
@@ -323,7 +309,7 @@ def test_dimensions_without_agreement_leave_the_mean_of_pairs(with_players: dict
     random = np.random.default_rng(0)
     noise = ratings["dimension"] == "pedal"
     ratings.loc[noise, "value"] = random.normal(0.5, 0.2, int(noise.sum()))
-    results, summary = evaluate_corpus(**{**inputs, "ratings": ratings})
+    results, summary = cases.evaluate_corpus(**{**inputs, "ratings": ratings})
     assert summary["ranking_excluded"] == ["pedal"]
     part = results.query(
         "features == 'symbolic' and subset == 'all' and scheme == 'segment'"
@@ -336,7 +322,7 @@ def test_dimensions_without_agreement_leave_the_mean_of_pairs(with_players: dict
 def test_faults_have_one_error_each(inputs: dict[str, Any], with_players: dict[str, Any]) -> None:
     table = with_players["predictions"]["symbolic"]
     with pytest.raises(ConfigError, match="no labels of task"):
-        evaluate_corpus(**{**inputs, "labels": inputs["labels"].assign(task="expertise")})
+        cases.evaluate_corpus(**{**inputs, "labels": inputs["labels"].assign(task="expertise")})
     for bad, message in (
         (table.drop(columns="fold"), "lack fold"),
         (table.assign(fold=table["fold"] + 1), "on other folds"),
@@ -344,7 +330,7 @@ def test_faults_have_one_error_each(inputs: dict[str, Any], with_players: dict[s
         (table.assign(clip=table["clip"] + "?"), "the manifest lacks"),
     ):
         with pytest.raises(CorruptDataError, match=message):
-            evaluate_corpus(**{**with_players, "predictions": {"symbolic": bad}})
+            cases.evaluate_corpus(**{**with_players, "predictions": {"symbolic": bad}})
     leaky = inputs["manifest"].assign(player="one")
     with pytest.raises(LeakError, match="player"):
-        evaluate_corpus(**{**inputs, "manifest": leaky})
+        cases.evaluate_corpus(**{**inputs, "manifest": leaky})

@@ -173,19 +173,6 @@ def total(sums: CellSums, metrics: Mapping[str, Metric]) -> dict[str, Array]:
     return {name: v[0, :, 0] if sums.one_model else v[..., 0] for name, v in found.items()}
 
 
-def group_sums(sums: CellSums, metrics: Mapping[str, Metric]) -> dict[str, Array]:
-    """What each content group adds to the sums that ``metrics`` read.
-
-    Returns
-    -------
-    dict of float64, shape (models, D, C), those named ``fold_*`` (folds, models, D, C)
-    """
-    one_at_a_time = Draws(
-        np.eye(sums.n_clusters), np.ones((sums.n_players, sums.n_clusters)), (CONTENT,)
-    )
-    return weighted_sums(sums, metrics, one_at_a_time)
-
-
 def _all_once(sums: CellSums) -> Draws:
     return Draws(np.ones((sums.n_clusters, 1)), np.ones((sums.n_players, 1)), (CONTENT,))
 

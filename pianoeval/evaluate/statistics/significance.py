@@ -11,10 +11,9 @@ says how small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from pianoeval.evaluate.statistics.metrics import Array
@@ -191,51 +190,6 @@ def _flipped(columns: Array, n_draws: int, seed: int) -> Array:
     for signs in _sign_patterns(len(columns), n_draws, seed):
         extreme += (np.abs(signs @ columns) >= reached).sum(axis=0)
     return _share(extreme, len(columns), n_draws)
-
-
-def swap_test(
-    statistic: Callable[[Array], float],
-    a: Array,
-    b: Array,
-    cluster: NDArray[np.int64],
-    n_draws: int,
-    seed: int,
-) -> float:
-    """The same test for statistics that are no sums over clusters, such as rank correlations.
-
-    Slow: the statistic is computed twice a draw. For sums it agrees with ``sign_flip``, draw by
-    draw.
-
-    Parameters
-    ----------
-    statistic : function of predictions, shape (n, D)
-    a, b : float64, shape (n, D)
-        Predictions of two models.
-    cluster : int64, shape (n,)
-        Codes from 0.
-    n_draws, seed : int
-
-    Returns
-    -------
-    p : float
-    """
-    n_clusters = int(cluster.max()) + 1
-    observed = abs(statistic(a) - statistic(b))
-    reached = observed - TIE_TOLERANCE * max(observed, 1.0)
-    extreme = 0
-    for signs in _sign_patterns(n_clusters, n_draws, seed):
-        for pattern in signs:
-            one, other = swap_within(a, b, cluster, pattern < 0)
-            extreme += abs(statistic(one) - statistic(other)) >= reached
-    return float(_share(np.array([extreme], np.float64), n_clusters, n_draws)[0])
-
-
-def swap_within(
-    a: Array, b: Array, cluster: NDArray[np.int64], swapped: NDArray[np.bool_]
-) -> tuple[Array, Array]:
-    """Exchange two models' predictions (n, D) in the clusters where ``swapped`` (C,) is true."""
-    rows = swapped[cluster][:, None]
-    return np.where(rows, b, a), np.where(rows, a, b)
 
 
 def _as_columns(x: Array) -> Array:
