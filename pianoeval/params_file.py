@@ -45,24 +45,42 @@ def parse_params(data: Any, path: Path = Path("params.yaml")) -> Params:
 def _explain(error: ValidationError, path: Path) -> ConfigError:
     """The first fault as one sentence, with the known keys of its block where that helps."""
     fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"]]
+    location, block = _follow([str(part) for part in fault["loc"]])
+    place = ".".join(location)
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        what = f"unknown parameter '{'.'.join(location)}'"
-        return ConfigError(what, where=path, allowed=", ".join(known), next_step=f"edit {path}")
-    what = f"parameter '{'.'.join(location)}': {fault['msg'].lower()}"
+        known = ", ".join(sorted(block.model_fields)) if block else ""
+        what = f"unknown parameter '{place}'"
+        return ConfigError(what, where=path, allowed=known, next_step=f"edit {path}")
+    what = f"parameter '{place}': {fault['msg'].lower()}"
     return ConfigError(what, where=path, next_step=f"edit {path}")
 
 
-def _known_keys(location: list[str]) -> list[str]:
-    """Field names of the block at ``location``, through named blocks such as ``encoders.mel``."""
+def _follow(location: list[str]) -> tuple[list[str], type[Block] | None]:
+    """A place as it stands in the file, and the innermost block around it.
+
+    Pydantic inserts the ``kind`` after the name of a block that has several forms.
+    """
     kind: Any = Params
+    block: type[Block] | None = Params
+    place: list[str] = []
     for part in location:
-        if typing.get_origin(kind) is dict:
-            kind = typing.get_args(kind)[1]
+        if typing.get_origin(kind) is typing.Annotated:
+            forms = typing.get_args(typing.get_args(kind)[0])
+            kind = next(form for form in forms if part in _kinds(form))
         else:
-            kind = kind.model_fields[part].annotation
-    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Block) else []
+            place.append(part)
+            if typing.get_origin(kind) is dict:
+                kind = typing.get_args(kind)[1]
+            elif isinstance(kind, type) and issubclass(kind, Block):
+                field = kind.model_fields.get(part)
+                kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, Block):
+            block = kind
+    return place, block
+
+
+def _kinds(form: type[Block]) -> tuple[Any, ...]:
+    return typing.get_args(form.model_fields["kind"].annotation)
 
 
 def _check_names(params: Params, path: Path) -> None:

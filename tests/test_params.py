@@ -29,6 +29,20 @@ def test_an_unknown_key_lists_the_known_ones(data: dict[str, Any]) -> None:
     assert "edit params.yaml" in str(caught.value)
 
 
+def test_an_encoder_knows_the_keys_of_its_kind(data: dict[str, Any]) -> None:
+    data["encoders"]["transkun"]["n_mels"] = 5
+    with pytest.raises(ConfigError, match=r"'encoders\.transkun\.n_mels'") as caught:
+        parse_params(data)
+    assert "seed" in str(caught.value)
+    assert "hop_frames" not in str(caught.value)
+
+
+def test_an_unknown_kind_of_encoder_lists_the_known_ones(data: dict[str, Any]) -> None:
+    data["encoders"]["transkun"]["kind"] = "wav2vec"
+    with pytest.raises(ConfigError, match=r"'encoders\.transkun'.*'muq'"):
+        parse_params(data)
+
+
 def test_a_value_out_of_range_names_its_place(data: dict[str, Any]) -> None:
     data["probe"]["mlp"]["dropout"] = 1.5
     with pytest.raises(ConfigError, match=r"probe\.mlp\.dropout.*less than 1"):

@@ -8,15 +8,17 @@ window sees the chunk mirrored.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from nnAudio.features.mel import MelSpectrogram
-from numpy.typing import NDArray
+from torch import Tensor
 
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.encoders.layers import parse_layers
+from pianoeval.encoders.settings import common_fields, overlap_frames
 from pianoeval.errors import ConfigError
-from pianoeval.params import EncoderParams
+from pianoeval.params import MelParams
 
 CODE_VERSION = 1
 LAYERS = ("1",)
@@ -25,18 +27,17 @@ FMAX_HZ = 16_000.0
 FLOOR = 1e-5  # above the quantisation noise of 16-bit audio in every band
 
 
-def mel_spec(params: EncoderParams, name: str = "mel") -> EncoderSpec:
+def mel_spec(params: MelParams, name: str = "mel") -> EncoderSpec:
     """Specification; ``chunk_s`` is rounded to whole hops.
 
     Raises
     ------
     ConfigError
-        bfloat16 or random weights, a hop longer than the window, a chunk shorter than it.
+        bfloat16, a hop longer than the window, a chunk shorter than it.
     """
     steps = round(params.chunk_s * params.sample_rate_hz / params.hop_frames)
     for wrong, what, allowed in (
         (params.precision != "float32", f"precision is {params.precision}", "float32 for mel"),
-        (params.weights != "pretrained", "mel has no weights", "leave 'weights' out for mel"),
         (
             params.hop_frames > params.window_frames,
             f"hop_frames is {params.hop_frames}", f"at most window_frames ({params.window_frames})",
@@ -50,8 +51,8 @@ def mel_spec(params: EncoderParams, name: str = "mel") -> EncoderSpec:
             raise ConfigError(
                 what, where=f"encoders.{name}", allowed=allowed, next_step="edit params.yaml"
             )
+    rate_hz = params.sample_rate_hz / params.hop_frames
     return EncoderSpec(
-        name=name,
         kind="mel",
         sample_rate_hz=params.sample_rate_hz,
         chunk_samples=steps * params.hop_frames,
@@ -59,9 +60,10 @@ def mel_spec(params: EncoderParams, name: str = "mel") -> EncoderSpec:
         min_samples=params.window_frames,
         layer_names=tuple(LAYERS[i] for i in parse_layers(params.layers, LAYERS)),
         dim=params.n_mels,
-        precision="float32",
         weights_sha256="",
         code_version=CODE_VERSION,
+        overlap_frames=overlap_frames(params, name, rate_hz, steps),
+        **common_fields(params, name),
         options=(("window_frames", params.window_frames), ("n_mels", params.n_mels)),
     )
 
@@ -75,11 +77,9 @@ class MelEncoder(Encoder):
         More bands than the window resolves: one of them would be empty.
     """
 
-    def __init__(
-        self, params: EncoderParams, name: str = "mel", device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, params: MelParams, name: str = "mel") -> None:
         self.spec = mel_spec(params, name)
-        self.device = torch.device(device)
+        self.device = torch.device(params.device)
         self._mel = MelSpectrogram(
             sr=params.sample_rate_hz,
             n_fft=params.window_frames,
@@ -97,9 +97,7 @@ class MelEncoder(Encoder):
                 where=f"encoders.{name}", next_step="lower n_mels or raise window_frames",
             )  # fmt: skip
 
-    @torch.inference_mode()
-    def _encode(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
-        mel = self._mel(torch.from_numpy(chunks).to(self.device))  # (batch, mels, frames)
+    def forward(self, chunks: Tensor, n_samples: Sequence[int]) -> Tensor:
+        mel: Tensor = self._mel(chunks)  # (batch, mels, frames)
         frames = mel[..., : self.spec.n_frames(chunks.shape[1])].add(FLOOR).log_()
-        done: NDArray[np.float32] = frames.transpose(1, 2)[:, :, None].cpu().numpy()
-        return done
+        return frames.transpose(1, 2)[:, :, None]

@@ -2,61 +2,90 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import Any, NamedTuple
 
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.errors import ConfigError
-from pianoeval.params import EncoderParams
+from pianoeval.params import CheckpointParams, EncoderParams, TranskunParams
 
-if TYPE_CHECKING:
-    import torch
 
-KINDS = ("transkun", "mel")
-_ASSETS: dict[str, tuple[str, ...]] = {"transkun": ("transkun-2.0",), "mel": ()}
+class _Kind(NamedTuple):
+    """Module, its function ``spec(params, name)`` and its class ``(params, name)``."""
+
+    module: str
+    spec: str
+    encoder: str
+
+
+_KINDS = {
+    "transkun": _Kind("transkun", "transkun_spec", "TranskunEncoder"),
+    "mel": _Kind("mel", "mel_spec", "MelEncoder"),
+    "muq": _Kind("muq", "muq_spec", "MuqEncoder"),
+    "mert": _Kind("mert", "mert_spec", "MertEncoder"),
+    "audiomae": _Kind("audiomae", "audiomae_spec", "AudioMaeEncoder"),
+    "dac": _Kind("dac", "dac_spec", "DacEncoder"),
+    "jukebox": _Kind("jukebox", "jukebox_spec", "JukeboxEncoder"),
+}
+KINDS = tuple(_KINDS)
 
 
 def required_assets(params: EncoderParams) -> tuple[str, ...]:
-    """Assets that must be fetched before the encoder can run; none for random weights."""
-    return _ASSETS[params.kind] if params.weights == "pretrained" else ()
+    """Assets of wheels that must be fetched before the encoder can run."""
+    if isinstance(params, TranskunParams) and params.weights == "pretrained":
+        return ("transkun-2.0",)
+    return ()
+
+
+def needs_checkpoint(params: EncoderParams) -> bool:
+    """Whether weights of a model hub or a local folder are wanted."""
+    return isinstance(params, CheckpointParams) and params.weights == "pretrained"
 
 
 def encoder_spec(params: EncoderParams, name: str | None = None) -> EncoderSpec:
-    """What ``create_encoder`` would give, without its weights; raises ConfigError."""
-    if params.kind == "transkun":
-        from pianoeval.encoders.transkun import transkun_spec
-
-        return transkun_spec(params, name or params.kind)
-    if params.kind == "mel":
-        from pianoeval.encoders.mel import mel_spec
-
-        return mel_spec(params, name or params.kind)
-    raise _unknown(params.kind)
-
-
-def create_encoder(
-    params: EncoderParams, name: str | None = None, device: str | torch.device = "cpu"
-) -> Encoder:
-    """Load an encoder.
+    """What ``create_encoder`` would give, without its weights.
 
     Raises
     ------
     ConfigError
         Parameters that do not fit the kind.
     MissingAssetError
-        Its weights have not been fetched.
+        Its checkpoint, whose configuration says what the layers are, has not been fetched.
     """
-    if params.kind == "transkun":
-        from pianoeval.encoders.transkun import TranskunEncoder
-
-        return TranskunEncoder(params, name or params.kind, device)
-    if params.kind == "mel":
-        from pianoeval.encoders.mel import MelEncoder
-
-        return MelEncoder(params, name or params.kind, device)
-    raise _unknown(params.kind)
+    spec: EncoderSpec = _find(params.kind, "spec")(params, name or params.kind)
+    return spec
 
 
-def _unknown(kind: str) -> ConfigError:
-    return ConfigError(
-        f"unknown encoder kind '{kind}'", allowed=", ".join(KINDS), next_step="edit params.yaml"
-    )
+def create_encoder(params: EncoderParams, name: str | None = None) -> Encoder:
+    """Load an encoder on ``params.device``.
+
+    Raises
+    ------
+    ConfigError
+        Parameters that do not fit the kind, or a device that is not there.
+    MissingAssetError
+        Its weights have not been fetched.
+    CorruptDataError
+        Its weights lack a parameter, or hold one that is not known.
+    """
+    if params.device == "cuda":
+        _check_cuda(name or params.kind)
+    encoder: Encoder = _find(params.kind, "encoder")(params, name or params.kind)
+    return encoder
+
+
+def _find(kind: str, what: str) -> Any:
+    place = _KINDS[kind]
+    module = importlib.import_module(f"pianoeval.encoders.{place.module}")
+    return getattr(module, getattr(place, what))
+
+
+def _check_cuda(name: str) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "device is cuda, and there is no such device here", where=f"encoders.{name}",
+            allowed="cpu, or a machine with a GPU; embeddings that are cached need neither",
+            next_step="edit params.yaml, or: dvc pull",
+        )  # fmt: skip

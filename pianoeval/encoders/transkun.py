@@ -19,14 +19,15 @@ hear loudness. Level features are therefore stored beside it.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pianoeval.assets import ASSETS
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.encoders.layers import parse_layers
+from pianoeval.encoders.settings import common_fields, overlap_frames, random_options
 from pianoeval.encoders.transkun_net import (
     DIM,
     HOP,
@@ -41,7 +42,7 @@ from pianoeval.encoders.transkun_random import VERSION as RANDOM_VERSION
 from pianoeval.encoders.transkun_random import random_state
 from pianoeval.encoders.transkun_weights import ASSET, convert_state, load_state
 from pianoeval.errors import ConfigError
-from pianoeval.params import EncoderParams
+from pianoeval.params import TranskunParams
 
 CODE_VERSION = 1
 LAYERS = (*(str(i + 1) for i in range(N_LAYERS)), "ctx")
@@ -51,7 +52,7 @@ MAX_CHUNK_S = 16.0  # the length the network was trained on
 _STEPS_A_TILE = 2  # 2 steps x 90 events x 2048 values: 1.5 MB
 
 
-def transkun_spec(params: EncoderParams, name: str = "transkun") -> EncoderSpec:
+def transkun_spec(params: TranskunParams, name: str = "transkun") -> EncoderSpec:
     """Specification, without loading anything.
 
     ``chunk_s`` is rounded to whole steps of 8192 samples, so that chunks tile without overlap:
@@ -60,13 +61,8 @@ def transkun_spec(params: EncoderParams, name: str = "transkun") -> EncoderSpec:
     Raises
     ------
     ConfigError
-        Another sample rate than 44.1 kHz, an unknown layer, or chunks longer than 16 s.
+        An unknown layer, or chunks longer than 16 s.
     """
-    if params.sample_rate_hz != SAMPLE_RATE_HZ:
-        raise ConfigError(
-            f"sample_rate_hz is {params.sample_rate_hz}", where=f"encoders.{name}",
-            allowed=f"{SAMPLE_RATE_HZ} for transkun", next_step="edit params.yaml",
-        )  # fmt: skip
     if not PERIOD / SAMPLE_RATE_HZ <= params.chunk_s <= MAX_CHUNK_S:
         raise ConfigError(
             f"chunk_s is {params.chunk_s:g}", where=f"encoders.{name}",
@@ -75,9 +71,8 @@ def transkun_spec(params: EncoderParams, name: str = "transkun") -> EncoderSpec:
         )  # fmt: skip
     steps = round(params.chunk_s * SAMPLE_RATE_HZ / PERIOD)
     trained = params.weights == "pretrained"
-    drawn = (("random_version", RANDOM_VERSION), ("random_seed", params.seed))
+    asset = ASSETS[ASSET]
     return EncoderSpec(
-        name=name,
         kind="transkun",
         sample_rate_hz=SAMPLE_RATE_HZ,
         chunk_samples=steps * PERIOD,
@@ -85,10 +80,12 @@ def transkun_spec(params: EncoderParams, name: str = "transkun") -> EncoderSpec:
         min_samples=WINDOW,
         layer_names=tuple(LAYERS[i] for i in parse_layers(params.layers, LAYERS)),
         dim=EMBEDDING_DIM,
-        precision=params.precision,
-        weights_sha256=ASSETS[ASSET].sha256 if trained else "",
+        weights_sha256=asset.sha256 if trained else "",
+        weights_source=f"{asset.package} {asset.version}" if trained else f"random, {params.seed}",
         code_version=CODE_VERSION,
-        options=() if trained else drawn,
+        options=random_options(params, RANDOM_VERSION),
+        overlap_frames=overlap_frames(params, name, SAMPLE_RATE_HZ / PERIOD, steps),
+        **common_fields(params, name),
     )
 
 
@@ -103,11 +100,9 @@ class TranskunEncoder(Encoder):
         A parameter is missing, unexpected or misshapen.
     """
 
-    def __init__(
-        self, params: EncoderParams, name: str = "transkun", device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, params: TranskunParams, name: str = "transkun") -> None:
         self.spec = transkun_spec(params, name)
-        self.device = torch.device(device)
+        self.device = torch.device(params.device)
         state = load_state() if params.weights == "pretrained" else random_state(params.seed)
         dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
         net = TranskunNet(convert_state(state), self.spec.chunk_samples, dtype)
@@ -120,8 +115,7 @@ class TranskunEncoder(Encoder):
         bias = up.get_parameter("bias")
         self._up_bias = bias.repeat(PATCH).to(dtype)
 
-    @torch.inference_mode()
-    def _encode(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+    def forward(self, chunks: Tensor, n_samples: Sequence[int]) -> Tensor:
         frames = self.spec.n_frames(chunks.shape[1])
         shape = (len(chunks), frames, len(self._columns), EMBEDDING_DIM)
         out = torch.empty(shape, device=self.device)
@@ -133,8 +127,8 @@ class TranskunEncoder(Encoder):
             if depth == N_LAYERS and (column := self._columns.get("ctx")) is not None:
                 self._context(stream[:, :, self.net.n_bands :], out[:, :, column])
 
-        self.net(torch.from_numpy(chunks).to(self.device), self._depth, tap)
-        return out.cpu().numpy()
+        self.net(chunks, self._depth, tap)
+        return out
 
     def _context(self, events: Tensor, out: Tensor) -> None:
         """Write the summary of ``ctx`` for events (batch, steps, 90, dim)."""

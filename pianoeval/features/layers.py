@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pianoeval.encoders.layers import parse_layers
+from pianoeval.encoders.layers import layer_text, parse_layers
 
-__all__ = ["parse_layers"]
+__all__ = ["layer_text", "parse_layers"]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
 from pianoeval.features.layers import parse_layers
+from pianoeval.params import Layers
 from pianoeval.provenance import sha256_bytes
 from pianoeval.store import LEVEL_NAMES, RaggedStore
 
@@ -156,12 +157,12 @@ class PooledStore:
             )  # fmt: skip
         return values
 
-    def matrix(self, layers: str = "all", level: bool = True) -> PooledMatrix:
+    def matrix(self, layers: Layers = "all", level: bool = True) -> PooledMatrix:
         """Features of every clip: the chosen layers side by side, then the level features.
 
         Parameters
         ----------
-        layers : str
+        layers : str, int or list
             As :func:`~pianoeval.features.layers.parse_layers`.
         level : bool
             Append (RMS dBFS, LUFS, peak dBFS).

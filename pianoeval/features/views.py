@@ -18,8 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
+from pianoeval.features.layers import layer_text
 from pianoeval.features.pooling import PooledStore
-from pianoeval.params import Params, ViewParams
+from pianoeval.params import Layers, Params, ViewParams
 from pianoeval.paths import CorpusPaths
 
 _log = logging.getLogger(__name__)
@@ -110,11 +111,11 @@ def _embedding(
     found = averaged_vectors(stores, view.layers, view.level)
     rendered = " + ".join(instruments)
     level = ", level" if view.level else ""
-    text = f"{encoder} layers {view.layers}{level}: {found.shape[1]} values, {rendered}"
+    text = f"{encoder} layers {layer_text(view.layers)}{level}: {found.shape[1]} values, {rendered}"
     return found, text
 
 
-def averaged_vectors(stores: Sequence[PooledStore], layers: str, level: bool) -> pd.DataFrame:
+def averaged_vectors(stores: Sequence[PooledStore], layers: Layers, level: bool) -> pd.DataFrame:
     """Pooled vectors averaged over instruments, of the clips that every instrument has.
 
     Returns

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pianoeval.encoders.base import Encoder
 from pianoeval.encoders.mel import MelEncoder, mel_spec
 from pianoeval.errors import ConfigError
-from pianoeval.params import EncoderParams
+from pianoeval.params import MelParams
 
 
 def test_equals_librosa(loaded: Callable[[str], Encoder], notes: NDArray[np.float32]) -> None:
@@ -31,24 +31,24 @@ def test_equals_librosa(loaded: Callable[[str], Encoder], notes: NDArray[np.floa
 @pytest.mark.parametrize(
     "change",
     [
-        {"precision": "bfloat16"}, {"weights": "random"}, {"hop_frames": 8192},
+        {"precision": "bfloat16"}, {"compile": True}, {"overlap_s": 5.5}, {"hop_frames": 8192},
         {"chunk_s": 0.05}, {"layers": "2"},
     ],
 )  # fmt: skip
 def test_parameters_that_do_not_fit(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
-        mel_spec(EncoderParams(kind="mel", **change))  # type: ignore[arg-type]
+        mel_spec(MelParams(**change))  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore:Empty filters")
 def test_empty_bands_are_refused() -> None:
     with pytest.raises(ConfigError, match="too many"):
-        MelEncoder(EncoderParams(kind="mel", n_mels=512, window_frames=1024, hop_frames=512))
+        MelEncoder(MelParams(n_mels=512, window_frames=1024, hop_frames=512))
 
 
 def test_hop_and_bands_are_part_of_the_configuration() -> None:
     configs = [
-        mel_spec(EncoderParams(kind="mel", **change)).config()
+        mel_spec(MelParams(**change)).config()
         for change in ({}, {"n_mels": 64}, {"hop_frames": 512}, {"window_frames": 2048})
     ]
     assert all(configs[0] != other for other in configs[1:])

@@ -20,7 +20,7 @@ from pianoeval.encoders.transkun_net import FrontEnd, TranskunNet, _Block, linea
 from pianoeval.encoders.transkun_random import random_state
 from pianoeval.encoders.transkun_weights import _block, convert_state, load_state
 from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError
-from pianoeval.params import EncoderParams
+from pianoeval.params import TranskunParams
 
 F8 = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def state() -> dict[str, torch.Tensor]:
 def test_equals_the_published_package(
     precision: str, atol: float, notes: NDArray[np.float32]
 ) -> None:
-    params = EncoderParams(kind="transkun", precision=precision)  # type: ignore[arg-type]
+    params = TranskunParams(precision=precision)  # type: ignore[arg-type]
     out = load(params).encode(notes[None])[0]
     assert len(out) == 17  # ceil(132300 / 8192)
     for column, (layer, want) in enumerate(PUBLISHED.items()):
@@ -204,7 +204,7 @@ def test_weights_that_are_not_there(tmp_path: object, monkeypatch: pytest.Monkey
 def test_random_control(notes: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeded, its own key, and without the published file."""
     monkeypatch.setenv("PIANOEVAL_CACHE", "/nowhere")
-    params = {seed: EncoderParams(kind="transkun", chunk_s=2.0, weights="random", seed=seed)
+    params = {seed: TranskunParams(chunk_s=2.0, weights="random", seed=seed)
               for seed in (1, 2)}  # fmt: skip
     assert required_assets(params[1]) == ()
     first, again, other = (
@@ -213,7 +213,7 @@ def test_random_control(notes: NDArray[np.float32], monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(first, again)
     assert np.isfinite(first).all()
     assert np.abs(first - other).max() > 0.1
-    trained = EncoderParams(kind="transkun", chunk_s=2.0)
+    trained = TranskunParams(chunk_s=2.0)
     assert required_assets(trained) == ("transkun-2.0",)
     configs = [transkun_spec(p).config() for p in (*params.values(), trained)]
     assert all(config not in configs[:i] for i, config in enumerate(configs))
@@ -266,15 +266,15 @@ def test_random_weights_are_as_pytorch_draws_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"sample_rate_hz": 22_050}, {"chunk_s": 16.5}, {"chunk_s": 0.1}, {"layers": "7"}]
+    "change", [{"compile": True}, {"chunk_s": 16.5}, {"chunk_s": 0.1}, {"layers": "7"}]
 )
 def test_parameters_that_do_not_fit(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
-        transkun_spec(EncoderParams(kind="transkun", **change))  # type: ignore[arg-type]
+        transkun_spec(TranskunParams(**change))  # type: ignore[arg-type]
 
 
 def test_chunks_are_whole_steps() -> None:
-    spec = transkun_spec(EncoderParams(kind="transkun"))
+    spec = transkun_spec(TranskunParams())
     assert (spec.chunk_frames, spec.chunk_samples) == (54, 442_368)
     assert spec.frame_rate_hz == pytest.approx(5.383, abs=1e-3)
     assert n_steps(441_000) == 55  # one more than the audio has, as published

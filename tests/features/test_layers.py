@@ -22,17 +22,20 @@ MUQ = [str(i) for i in range(13)]
         (["4", "ctx"], TRANSKUN, [3, 6]),
         ("9..12", MUQ, [9, 10, 11, 12]),
         ("0", MUQ, [0]),
+        (9, MUQ, [9]),
         ("3..3", MUQ, [3]),
     ],
 )
-def test_positions(wanted: str | list[int | str], names: list[str], positions: list[int]) -> None:
+def test_positions(
+    wanted: str | int | list[int | str], names: list[str], positions: list[int]
+) -> None:
     assert parse_layers(wanted, names) == positions
 
 
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        ("7", "unknown layer '7'"), ("", "unknown layer ''"), ([], "no layer"),
+        ("7", "unknown layer '7'"), ("", "no layer"), ([], "no layer"),
         ("6..4", "backwards"), ("1..4,3", "twice"), ("1,,2", "unknown layer ''"),
         ("1..9", "unknown layer '9' in '1..9'"), ("all,1", "unknown layer 'all'"),
         ("..3", "unknown layer ''"),
