@@ -1,14 +1,17 @@
 # make repro   build everything from real scores to reports/index.html
 # make test    set up and run every test
+# make reference   compare the encoders with the reference packages, at full size too
 # Both work on a fresh machine with Python >= 3.11 and git; no root, no GPU.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+REFERENCE := .venv-reference
+PINS := tests/encoders/reference
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: repro test setup assets lint format clean
+.PHONY: repro test reference setup assets lint format clean
 
 repro: assets
 	dvc repro
@@ -16,6 +19,10 @@ repro: assets
 
 test: assets lint
 	pytest
+
+# The packages that encoders are compared with do not fit beside pianoeval's dependencies.
+reference: assets $(REFERENCE)/.ready
+	PIANOEVAL_REFERENCE_PYTHON=$(CURDIR)/$(REFERENCE)/bin/python pytest -m reference
 
 setup: $(READY)
 
@@ -27,6 +34,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps tinysoundfont
 	@touch $(READY)
+
+# torchaudio's compiled part wants another build of PyTorch; what is compared is plain PyTorch, and
+# torchaudio runs without that part where its files are absent.
+$(REFERENCE)/.ready: $(PINS)/requirements.txt $(PINS)/requirements-no-deps.txt
+	$(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/pip install --quiet -r $(PINS)/requirements.txt
+	$(REFERENCE)/bin/pip install --quiet --no-deps -r $(PINS)/requirements-no-deps.txt
+	rm -f $(REFERENCE)/lib/python*/site-packages/torchaudio/lib/*.so
+	@touch $@
 
 # Weights and sound fonts: pinned by hash, downloaded once.
 assets: $(READY)
@@ -43,4 +59,4 @@ format: $(READY)
 	ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(REFERENCE) build *.egg-info

@@ -1,7 +1,8 @@
-"""Compute the items that are missing, in worker processes, then assemble the store.
+"""Compute the items that are missing, then assemble the store.
 
-A worker handles one clip at a time; a crash or a hang costs that clip and the worker is
-replaced. Items go to the cache from the worker, so a killed run loses only what was in flight.
+Who computes them is a ``Fill``. The default is a pool of processes of one thread each: a worker
+handles one clip at a time; a crash or a hang costs that clip and the worker is replaced. Items go
+to the cache from the worker, so a killed run loses only what was in flight.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from pianoeval.cache import Array, Item, ItemCache
+from pianoeval.cache import Array, Blocks, Item, ItemCache
 from pianoeval.errors import BadInputError, CorruptDataError, PianoevalError
+from pianoeval.memory import Trimmer
 from pianoeval.params import RunParams
-from pianoeval.progress import Meter
+from pianoeval.progress import Follower, Meter, listen
 from pianoeval.quarantine import check_quarantine
 from pianoeval.rates import record_rate
 from pianoeval.store import write_store
@@ -35,7 +38,7 @@ _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
 
-ItemFunction = Callable[[Any], tuple[Mapping[str, Array], Mapping[str, Any]]]
+ItemFunction = Callable[[Any], tuple[Mapping[str, Array | Blocks], Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,35 @@ class BuildReport:
     audio_s: float = 0.0
     seconds: float = 0.0
     quarantined: dict[str, str] = field(default_factory=dict)
+    device_s: float = 0.0  # first batch to last, where one device does the work
+    waited_s: float = 0.0  # of it, without a batch to work on
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"{self.computed} computed ({self.audio_s / 60:.1f} min of audio in "
             f"{self.seconds:.0f} s), {self.reused} from the cache, "
             f"{len(self.quarantined)} quarantined"
         )
+        if self.device_s > 0:
+            text += f"; the device waited for input {self.waited_s / self.device_s:.0%} of its time"
+        return text
+
+
+Fill = Callable[[str, Sequence[ItemJob], ItemCache, RunParams, BuildReport], dict[str, str]]
+"""``fill(step, todo, cache, run, report)`` puts the items of ``todo`` into the cache.
+
+It counts them in ``report`` and returns ``{key: reason}`` of those that failed through the fault
+of their clip; anything else it raises.
+"""
 
 
 def n_workers(run: RunParams) -> int:
-    """Processes to start: ``run.workers``, or one a core this process may use."""
-    if run.workers:
-        return run.workers
+    """Processes to start: ``run.workers``, or one a core."""
+    return run.workers or n_cores()
+
+
+def n_cores() -> int:
+    """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -91,8 +110,19 @@ def build_store(
     attrs: Mapping[str, Any],
     run: RunParams,
     already_quarantined: Mapping[str, str] | None = None,
+    fill: Fill | None = None,
+    work: str = "",
 ) -> BuildReport:
     """Fill the cache for ``jobs`` and write the store ``out``.
+
+    Parameters
+    ----------
+    function : callable
+        What a worker process calls with a payload; not used where ``fill`` is given.
+    fill : callable, optional
+        Computes what is missing; a pool of processes unless told.
+    work : str
+        Name under which the speed is kept; ``step`` unless told.
 
     Raises
     ------
@@ -105,9 +135,10 @@ def build_store(
     todo = missing_jobs(step, jobs, cache)
     report = BuildReport(reused=len({job.key for job in jobs}) - len(todo))
     started = time.monotonic()
-    failed = _run(step, todo, function, cache, run, report)
+    compute = fill or pool_fill(function)
+    failed = compute(step, todo, cache, run, report) if todo else {}
     report.seconds = time.monotonic() - started
-    record_rate(cache.root.parent, step, report.audio_s, report.seconds, n_workers(run))
+    record_rate(cache.root.parent, work or step, report.audio_s, report.seconds, n_workers(run))
     quarantined |= {job.clip: failed[job.key] for job in jobs if job.key in failed}
     report.quarantined = quarantined
     total = len(jobs) + len(already_quarantined or {})
@@ -116,7 +147,7 @@ def build_store(
     def items() -> Iterator[tuple[str, str, Item]]:
         for job in jobs:
             if job.key not in failed:
-                yield job.clip, job.key, _item(step, job, function, cache, run, report)
+                yield job.clip, job.key, _item(step, job, compute, cache, run, report)
 
     write_store(out, items(), attrs=attrs, quarantined=quarantined)
     log.info("%s: %s", step, report)
@@ -124,14 +155,13 @@ def build_store(
 
 
 def _item(
-    step: str, job: ItemJob, function: ItemFunction, cache: ItemCache, run: RunParams,
-    report: BuildReport,
+    step: str, job: ItemJob, fill: Fill, cache: ItemCache, run: RunParams, report: BuildReport
 ) -> Item:  # fmt: skip
     """The item from the cache; one found damaged is computed again."""
     item = cache.get(step, job.key)
     if item is None:
         report.reused -= 1
-        failed = _run(step, [job], function, cache, run, report)
+        failed = fill(step, [job], cache, run, report)
         item = cache.get(step, job.key)
         if failed or item is None:
             raise CorruptDataError(
@@ -141,37 +171,46 @@ def _item(
     return item
 
 
+def pool_fill(function: ItemFunction) -> Fill:
+    """``function`` over the payloads, in ``run.workers`` processes; longest first as they stand."""
+    return partial(_run, function)
+
+
 def _run(
-    step: str, todo: Sequence[ItemJob], function: ItemFunction, cache: ItemCache, run: RunParams,
+    function: ItemFunction, step: str, todo: Sequence[ItemJob], cache: ItemCache, run: RunParams,
     report: BuildReport,
 ) -> dict[str, str]:  # fmt: skip
     """Compute ``todo``; returns ``{key: reason}`` of what failed."""
     failed: dict[str, str] = {}
-    if not todo:
-        return failed
     audio_s = sum(job.audio_s for job in todo)
     workers = min(n_workers(run), len(todo))
-    with _single_threaded(), Meter(step, len(todo), amount=audio_s, unit="s of audio") as meter:
+    parts = get_context("spawn").RawArray("d", len(todo))
+    with (
+        _single_threaded(),
+        Meter(step, len(todo), amount=audio_s, unit="s of audio") as meter,
+        Follower(meter, [job.audio_s for job in todo], parts) as follower,
+    ):
         pool: Any = ProcessPool(
             max_workers=workers, context=get_context("spawn"),
-            initializer=_start_worker, initargs=[os.getpid(), _log_level()],
+            initializer=_start_worker, initargs=[os.getpid(), _log_level(), parts],
         )  # fmt: skip
         try:
-            futures: dict[Any, ItemJob] = {
+            futures: dict[Any, int] = {
                 pool.schedule(
-                    _compute, args=[function, step, job, cache.root], timeout=_limit_s(job, run)
-                ): job
-                for job in todo
-            }
+                    _compute, args=[function, step, job, cache.root, number],
+                    timeout=_limit_s(job, run),
+                ): number
+                for number, job in enumerate(todo)
+            }  # fmt: skip
             for future in as_completed(futures):
-                job = futures[future]
+                job = todo[futures[future]]
                 reason = _reason(future, job, run)
                 if reason is None:
                     report.computed += 1
                     report.audio_s += job.audio_s
                 else:
                     failed[job.key] = reason
-                meter.advance(job.audio_s)
+                follower.finish(futures[future])
             pool.close()
         except BrokenProcessPool as error:
             raise PianoevalError(
@@ -202,13 +241,27 @@ def _reason(future: Any, job: ItemJob, run: RunParams) -> str | None:
     return None
 
 
-def _compute(function: ItemFunction, step: str, job: ItemJob, root: Path) -> None:
+def _compute(function: ItemFunction, step: str, job: ItemJob, root: Path, number: int) -> None:
+    listen(partial(_tell, number))
     arrays, meta = function(job.payload)
     ItemCache(root).put(step, job.key, arrays, meta)
+    del arrays
+    _trimmer.after_item()
 
 
-def _start_worker(parent: int, level: int) -> None:
+_trimmer = Trimmer()  # of a worker
+_parts: Any = None  # of a worker: shared with its parent
+
+
+def _tell(number: int, amount: float) -> None:
+    """So much of item ``number`` is done."""
+    _parts[number] = amount
+
+
+def _start_worker(parent: int, level: int, parts: Any) -> None:
     """End with the parent, however it ends: an orphan would hold memory and cores."""
+    global _parts
+    _parts = parts
     logging.basicConfig(level=level, format="%(levelname)s %(message)s")
 
     def watch() -> None:

@@ -6,43 +6,29 @@ any machine that shares the folder. Library versions are part of the key for aud
 only: who shares a cache should share constraints.txt.
 
 Files are safetensors (no pickle), written to a temporary name, flushed and renamed: an item is
-whole or absent, whenever the process is killed.
+whole or absent, whenever the process is killed. Large ones are written in parts and mapped when
+read, so that memory does not grow with them.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from multiprocessing.util import Finalize
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from pianoeval.errors import PianoevalError
+from pianoeval.atomic import remove_abandoned
+from pianoeval.itemfile import Array, Blocks, Item, ItemWriter, Layout, item_digest, read_item
 from pianoeval.paths import cache_root
 from pianoeval.provenance import canonical_json, sha256_bytes
 
+__all__ = ["Array", "Blocks", "Item", "ItemCache", "ItemWriter", "item_digest", "item_key"]
+
 log = logging.getLogger(__name__)
 _SUFFIX = ".safetensors"
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Item:
-    """Arrays and metadata of one computed item; ``digest`` is the SHA-256 of both."""
-
-    arrays: dict[str, Array]
-    meta: dict[str, Any]
-    digest: str
+_UNFINISHED = "unfinished"
 
 
 def item_key(
@@ -51,16 +37,6 @@ def item_key(
     """SHA-256 (hex) of everything an item depends on."""
     identity = {"step": step, "code": code_version, "inputs": dict(inputs), "config": dict(config)}
     return sha256_bytes(canonical_json(identity).encode())
-
-
-def item_digest(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> str:
-    """SHA-256 of names, dtypes, shapes, bytes and metadata."""
-    parts = [canonical_json(dict(meta)).encode()]
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        parts.append(f"{name}|{array.dtype.str}|{array.shape}".encode())
-        parts.append(sha256_bytes(array.reshape(-1).view(np.uint8).data).encode())
-    return sha256_bytes(b"\n".join(parts))
 
 
 class ItemCache:
@@ -83,75 +59,45 @@ class ItemCache:
         return self.path(step, key).is_file()
 
     def get(self, step: str, key: str) -> Item | None:
-        """Read and verify; a damaged item is reported, removed and counts as absent."""
+        """Read and verify; a damaged item is reported, removed and counts as absent.
+
+        Arrays of large items are mapped files, read only: their memory is the system's.
+        """
         path = self.path(step, key)
         try:
-            data = path.read_bytes()
+            return read_item(path)
         except FileNotFoundError:
             return None
-        try:
-            return _decode(data)
-        except (SafetensorError, ValueError, KeyError) as error:
+        except ValueError as error:
             log.warning("cache item %s is damaged (%s); it is computed again", path, error)
             path.unlink(missing_ok=True)
             return None
 
     def put(
-        self, step: str, key: str, arrays: Mapping[str, Array], meta: Mapping[str, Any]
+        self, step: str, key: str, arrays: Mapping[str, Array | Blocks], meta: Mapping[str, Any]
     ) -> None:
-        """Write atomically; the same item written twice is harmless.
+        """Write atomically, ``Blocks`` as they come; the same item written twice is harmless.
 
         Raises
         ------
         PianoevalError
-            The disk is full or the folder cannot be written; nothing partial stays.
+            The disk is full or the folder cannot be written, blocks do not add up to the shape
+            that was announced, or whatever computing a block raises. Nothing partial stays.
         """
-        packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        text = {"meta": canonical_json(dict(meta)), "digest": item_digest(packed, meta)}
-        target = self.path(step, key)
-        write_atomic(target, save(packed, metadata=text))
+        whole = {
+            name: array if isinstance(array, Blocks) else np.ascontiguousarray(array)
+            for name, array in arrays.items()
+        }
+        layout = {name: (array.shape, array.dtype) for name, array in whole.items()}
+        with self.writer(step, key, layout, meta) as writer:
+            for name, array in whole.items():
+                parts: Iterable[Array] = array.parts if isinstance(array, Blocks) else [array]
+                for part in parts:
+                    writer.append(name, part)
+            writer.commit()
 
-
-def write_atomic(target: Path, data: bytes) -> None:
-    """Write ``.name.host.pid``, flush to disk, rename; group-readable, no leftovers."""
-    partial = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}")
-    # A worker that is told to end runs multiprocessing's finalizers, but no 'finally'.
-    clean = Finalize(None, partial.unlink, kwargs={"missing_ok": True}, exitpriority=0)
-    try:
-        _make_shared(target.parent)
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.chmod(0o664)
-        os.replace(partial, target)
-    except OSError as error:
-        raise PianoevalError(
-            f"cannot write ({error.strerror}); what was computed before is kept",
-            where=target.parent,
-            next_step="free space or permissions, or set PIANOEVAL_CACHE to another folder; "
-            "then: dvc repro",
-        ) from error
-    finally:
-        clean()
-
-
-def _make_shared(folder: Path) -> None:
-    """Create folders that pass their group on (setgid), so that lab mates can write too."""
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        try:
-            made.chmod(0o2775)
-        except PermissionError:  # another process of another user made it first: its mode stands
-            log.debug("mode of %s left as it is", made)
-
-
-def _decode(data: bytes) -> Item:
-    arrays = load(data)
-    length = int.from_bytes(data[:8], "little")
-    text = json.loads(data[8 : 8 + length])["__metadata__"]
-    meta = json.loads(text["meta"])
-    if item_digest(arrays, meta) != text["digest"]:
-        raise ValueError("checksum differs")
-    return Item(dict(arrays), meta, text["digest"])
+    def writer(self, step: str, key: str, layout: Layout, meta: Mapping[str, Any]) -> ItemWriter:
+        """Begin an item whose arrays, of shapes and types in ``layout``, come in parts."""
+        folder = self.root / step / _UNFINISHED
+        remove_abandoned(folder)
+        return ItemWriter(self.path(step, key), folder, layout, meta)

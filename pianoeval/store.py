@@ -6,7 +6,8 @@
 floating-point frames. Items stand in manifest order; none crosses a shard unless it is longer
 than one. The bytes depend on the items alone, not on the run history or the number of workers.
 
-Zarr returns fill values for a missing chunk without a word: every read is checked.
+Zarr returns fill values for a missing chunk without a word: every read is checked. Items are read
+and written in parts: of a long one, a part is in memory at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,64 +25,12 @@ from numpy.typing import NDArray
 
 from pianoeval.cache import Item
 from pianoeval.errors import CorruptDataError, PianoevalError
+from pianoeval.shards import FramesDigest, ShardWriter, frames_digest, frames_mean, layout
 
 LEVEL_NAMES = ("rms_dbfs", "lufs", "peak_dbfs")
 _TABLES = ("start", "length", "digest", "level", "pooled_mean")
-_CHUNK_BYTES = 512 << 10  # 256 frames of 1024 float16 values
-_SHARD_BYTES = 64 << 20
 
 Array = NDArray[Any]
-
-
-def frames_digest(frames: Array) -> bytes:
-    """SHA-256 of dtype, shape and bytes."""
-    frames = np.ascontiguousarray(frames)
-    header = f"{frames.dtype.str}|{frames.shape}|".encode()
-    return hashlib.sha256(header + frames.tobytes()).digest()
-
-
-def layout(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Frames a chunk and frames a shard for ``(layers, dim)``: powers of two below the targets."""
-    layers, dim = shape
-    chunk = 1 << max((_CHUNK_BYTES // (dim * dtype.itemsize)).bit_length() - 1, 0)
-    shard = 1 << max((_SHARD_BYTES // (layers * dim * dtype.itemsize)).bit_length() - 1, 0)
-    return chunk, max(chunk, shard)
-
-
-class _ShardWriter:
-    """Buffers one shard, so that each is written once and whole."""
-
-    def __init__(self, array: zarr.Array[Any], shard: int) -> None:
-        self.array, self.shard = array, shard
-        self.position = 0  # next free frame of the array
-        self.buffer = np.zeros((shard, *array.shape[1:]), array.dtype)
-        self.first = 0  # frame at which the buffered shard begins
-
-    def place(self, frames: Array) -> int:
-        """Write one item and return its start."""
-        room = self.first + self.shard - self.position
-        if len(frames) > room and self.position > self.first:
-            self.flush()
-        start = self.position
-        while len(frames):
-            offset = self.position - self.first
-            part = frames[: self.shard - offset]
-            self.buffer[offset : offset + len(part)] = part
-            self.position += len(part)
-            frames = frames[len(part) :]
-            if self.position == self.first + self.shard:
-                self.flush()
-        return start
-
-    def flush(self) -> None:
-        """Write the shard and move to the next."""
-        if self.position == self.first:
-            return
-        end = self.first + self.shard
-        self.array.resize((end, *self.array.shape[1:]))
-        self.array[self.first : end] = self.buffer
-        self.buffer[:] = 0
-        self.first = self.position = end
 
 
 def write_store(
@@ -133,7 +82,7 @@ def _write(
     rows: list[tuple[str, str, int, int, bytes]] = []
     levels: list[Array] = []
     means: list[Array] = []
-    writer: _ShardWriter | None = None
+    writer: ShardWriter | None = None
     for clip, key, item in items:
         frames = item.arrays["frames"]
         if writer is None:
@@ -143,11 +92,11 @@ def _write(
                 f"item has shape {frames.shape}", where=clip,
                 allowed=f"(frames > 0, {writer.array.shape[1]}, {writer.array.shape[2]})",
             )  # fmt: skip
-        start = writer.place(frames)
-        rows.append((clip, key, start, len(frames), frames_digest(frames)))
+        start, digest = writer.place(frames)
+        rows.append((clip, key, start, len(frames), digest))
         levels.append(item.arrays["level"])
         if frames.dtype.kind == "f":
-            means.append(frames.mean(axis=0, dtype=np.float64).astype(np.float32))
+            means.append(frames_mean(frames))
     if writer is None:
         raise PianoevalError("no clip is left to store", next_step="see the warnings above")
     writer.flush()
@@ -179,7 +128,7 @@ def _tables_digest(tables: Mapping[str, Array]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _create(group: zarr.Group, frames: Array) -> _ShardWriter:
+def _create(group: zarr.Group, frames: Array) -> ShardWriter:
     _, layers, dim = frames.shape
     chunk, shard = layout((layers, dim), frames.dtype)
     shards: Any = {"shape": (shard, layers, dim), "index_location": "start"}
@@ -187,7 +136,7 @@ def _create(group: zarr.Group, frames: Array) -> _ShardWriter:
         "frames", shape=(0, layers, dim), dtype=frames.dtype, chunks=(chunk, 1, dim),
         shards=shards, compressors=None, fill_value=0,
     )  # fmt: skip
-    return _ShardWriter(array, shard)
+    return ShardWriter(array, shard)
 
 
 class RaggedStore:
@@ -219,7 +168,7 @@ class RaggedStore:
         self.clips: list[str] = list(self.attrs.pop("clips"))
         self._keys: list[str] = list(self.attrs.pop("keys"))
         self.quarantined: dict[str, str] = dict(self.attrs.pop("quarantined"))
-        if self.attrs.pop("tables_digest") != _tables_digest(tables):
+        if self.attrs.pop("tables_digest", None) != _tables_digest(tables):
             raise CorruptDataError(
                 "its tables differ from what was written", where=self.path,
                 next_step=f"rm -r '{self.path}' && dvc repro   (cached items are used again)",
@@ -255,12 +204,31 @@ class RaggedStore:
 
     def frames(self, clip: str) -> Array:
         """All frames of a clip, [F, layers, dim], verified."""
+        [frames] = self._read(clip, max(self.length(clip), 1))
+        return frames
+
+    def blocks(self, clip: str, size: int) -> Iterator[Array]:
+        """Frames of a clip in order, at most ``size`` at a time.
+
+        They are verified as a whole: of a clip of several blocks, CorruptDataError comes after
+        the last one. Whoever keeps what follows from them (a cached item, a store) must not
+        finish it before.
+        """
+        if self.length(clip) <= size:
+            yield self.frames(clip)
+        else:
+            yield from self._read(clip, size)
+
+    def _read(self, clip: str, size: int) -> Iterator[Array]:
         row = self.row(clip)
         start, length = int(self._start[row]), int(self._length[row])
-        frames = np.asarray(self._frames[start : start + length])
-        if length == 0 or frames_digest(frames) != bytes(self._digest[row]):
+        total = FramesDigest(self._frames.dtype, (length, *self._frames.shape[1:]))
+        for begin in range(start, start + length, size):
+            part = np.asarray(self._frames[begin : min(begin + size, start + length)])
+            total.update(part)
+            yield part
+        if length == 0 or total.digest() != bytes(self._digest[row]):
             raise CorruptDataError(
                 f"clip '{clip}' differs from what was written", where=self.path,
                 next_step=f"rm -r '{self.path}' && dvc repro   (cached items are used again)",
             )  # fmt: skip
-        return frames

@@ -171,6 +171,15 @@ def test_plan_counts_what_is_missing_from_the_cache(
     embed = rows["embed@studio-mel-grand"]
     assert (embed["items"], embed["missing"]) == (2, 2)
     assert 10 < embed["audio_s"] < 30
+    edit(
+        workspace, axes={"encoder": ["mel", "dac"]},
+        corpora={"studio": {"loader": "studio", "n_segments": 2, "n_players": 1}},
+        encoders={"dac": {"kind": "dac", "model": "descript/dac_44khz"}},
+    )  # fmt: skip
+    absent = plan(pianoeval("plan", "--json"))["embed@studio-dac-grand"]
+    assert (absent["items"], absent["missing"]) == (2, 2)
+    assert absent["audio_s"] == pytest.approx(embed["audio_s"])
+    assert "next: pianoeval encoder get dac" in absent["note"]
 
 
 def test_plan_does_not_know_a_folder_before_it_is_ingested(

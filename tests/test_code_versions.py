@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pianoeval.encoders.registry import KINDS
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_name("code_versions.json")
 ACCEPT = "python tests/test_code_versions.py --accept"
@@ -37,17 +39,28 @@ class Step:
 
 # Carry, check, name or show; cached inputs are in the key by their digest.
 EVERYWHERE_APART = (
-    "assets", "builder", "cache", "errors", "params", "paths", "progress", "provenance",
-    "quarantine", "rates", "store", "corpora.manifest",
+    "assets", "atomic", "builder", "cache", "errors", "itemfile", "memory", "params", "paths",
+    "progress", "provenance", "quarantine", "rates", "shards", "store", "corpora.manifest",
 )  # fmt: skip
+_ENCODERS = {
+    "transkun": "transkun.encoder", "mel": "mel", "muq": "muq.encoder", "mert": "mert.encoder",
+    "audiomae": "audiomae.encoder", "dac": "codecs.dac", "jukebox": "codecs.jukebox",
+}  # fmt: skip
+
+
+def _embedding(module: str) -> Step:
+    """An encoder and what feeds it, but not the modules of other encoders."""
+    apart = ("encoders.registry", "encoders.speed", "encoders.inventory")
+    return Step(f"encoders.{module}", also=("encoders.extract",), apart=apart)
+
+
 STEPS = {
     "audio": Step("audio.render"),
     "contour": Step("audio.pitch"),
-    "embedding-transkun": Step(
-        "encoders.transkun", also=("encoders.extract",), apart=("encoders.registry",)
+    **{f"embedding-{kind}": _embedding(module) for kind, module in _ENCODERS.items()},
+    "probe": Step(
+        "training.fitted", also=("training.predict",), apart=("features.views", "features.pooling")
     ),
-    "embedding-mel": Step("encoders.mel", also=("encoders.extract",), apart=("encoders.registry",)),
-    "probe": Step("training.predict", apart=("features.views", "features.pooling")),
 }
 
 
@@ -141,6 +154,10 @@ def advice(name: str, recorded: dict[str, Any], found: dict[str, Any]) -> str | 
     )
 
 
+def test_every_kind_of_encoder_is_watched() -> None:
+    assert set(_ENCODERS) == set(KINDS)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_code_that_decides_numbers_is_as_recorded(step: str) -> None:
     record = json.loads(RECORD.read_text(encoding="utf-8"))
@@ -154,8 +171,8 @@ def test_a_step_knows_its_modules() -> None:
     assert {"audio.render", "audio.synth", "audio.level", "midi.io"} <= set(modules(STEPS["audio"]))
     mel, transkun = modules(STEPS["embedding-mel"]), modules(STEPS["embedding-transkun"])
     assert "encoders.chunking" in mel
-    assert "encoders.transkun_net" not in mel
-    assert {"encoders.transkun_net", "encoders.chunking"} <= set(transkun)
+    assert "encoders.transkun.net" not in mel
+    assert {"encoders.transkun.net", "encoders.chunking"} <= set(transkun)
     probe = set(modules(STEPS["probe"]))
     assert {"models.ridge", "models.mlp", "training.crossval", "evaluate.protocol.splits"} <= probe
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pianoeval.cache import Item
+from pianoeval.cache import Item, ItemCache
 from pianoeval.errors import CorruptDataError, PianoevalError
-from pianoeval.store import RaggedStore, layout, write_store
+from pianoeval.shards import frames_mean, layout
+from pianoeval.store import RaggedStore, write_store
 
 
 def make_items(lengths: list[int], dim: int = 4) -> Iterator[tuple[str, str, Item]]:
@@ -30,8 +31,8 @@ def tree_hash(folder: Path) -> str:
 
 
 def small_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pianoeval.store._CHUNK_BYTES", 64)  # 8 frames of 4 float16
-    monkeypatch.setattr("pianoeval.store._SHARD_BYTES", 512)  # 32 frames of 2 x 4
+    monkeypatch.setattr("pianoeval.shards._CHUNK_BYTES", 64)  # 8 frames of 4 float16
+    monkeypatch.setattr("pianoeval.shards._SHARD_BYTES", 512)  # 32 frames of 2 x 4
 
 
 def test_layout_follows_the_design() -> None:
@@ -133,3 +134,69 @@ def test_what_is_no_store_says_so(tmp_path: Path, content: str | None) -> None:
         (folder / "zarr.json").write_text(content, encoding="utf-8")
     with pytest.raises(PianoevalError, match=r"not a store.*\n.*dvc repro"):
         RaggedStore(folder)
+
+
+def damage_last_byte(path: Path) -> None:
+    shard = max(p for p in (path / "frames" / "c").rglob("*") if p.is_file())
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 100, 1000])
+def test_blocks_are_the_frames_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    small_layout(monkeypatch)
+    write_store(tmp_path / "s", make_items([5, 100]), attrs={}, quarantined={})
+    store = RaggedStore(tmp_path / "s")
+    for clip in store.clips:
+        blocks = list(store.blocks(clip, size))
+        assert {len(block) for block in blocks[:-1]} <= {size}
+        np.testing.assert_array_equal(np.concatenate(blocks), store.frames(clip))
+
+
+def test_damage_is_known_after_the_last_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_layout(monkeypatch)
+    write_store(tmp_path / "s", make_items([64]), attrs={}, quarantined={})
+    damage_last_byte(tmp_path / "s")
+    store = RaggedStore(tmp_path / "s")
+    blocks = store.blocks("clip0", 32)
+    assert len(next(blocks)) == len(next(blocks)) == 32
+    with pytest.raises(CorruptDataError, match="clip0"):
+        next(blocks)
+    with pytest.raises(CorruptDataError, match="clip0"):
+        next(store.blocks("clip0", 64))  # a whole clip is never handed out unverified
+
+
+def test_mapped_and_plain_items_make_the_same_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_layout(monkeypatch)
+    cache = ItemCache(tmp_path / "items")
+    for _, key, item in make_items([40, 3, 90]):
+        cache.put("x", key, item.arrays, {})
+    monkeypatch.setattr("pianoeval.itemfile._MAPPED_BYTES", 0)
+    monkeypatch.setattr("pianoeval.itemfile._HASHED_BYTES", 100)
+
+    def mapped() -> Iterator[tuple[str, str, Item]]:
+        for clip, key, _ in make_items([40, 3, 90]):
+            item = cache.get("x", key)
+            assert item is not None
+            assert isinstance(item.arrays["frames"], np.memmap)
+            yield clip, key, item
+
+    write_store(tmp_path / "a", mapped(), attrs={}, quarantined={})
+    write_store(tmp_path / "b", make_items([40, 3, 90]), attrs={}, quarantined={})
+    assert tree_hash(tmp_path / "a") == tree_hash(tmp_path / "b")
+
+
+def test_means_in_blocks_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.random.default_rng(0).normal(5, 1, (500, 2, 3)).astype(np.float16)
+    whole = frames_mean(frames)
+    np.testing.assert_array_equal(whole, frames.mean(0, dtype=np.float64).astype(np.float32))
+    monkeypatch.setattr("pianoeval.shards.WHOLE_FRAMES", 10)
+    monkeypatch.setattr("pianoeval.shards.BLOCK_FRAMES", 7)
+    np.testing.assert_array_equal(frames_mean(frames), whole)  # float16 sums are exact

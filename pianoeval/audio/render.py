@@ -6,6 +6,7 @@ Clipping and silence are errors, never mended in silence.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pianoeval.audio.instruments import instrument_params, render_identity, sample_bank
-from pianoeval.audio.level import level_features
+from pianoeval.audio.level import LevelMeter, level_features
 from pianoeval.audio.pedal import Damping, damping
 from pianoeval.audio.sources import BANK_RATE_HZ
 from pianoeval.audio.synth import HIGHEST_KEY, LOWEST_KEY, mix
@@ -23,12 +24,12 @@ from pianoeval.audio.wave import (
     FULL_SCALE,
     check_peak,
     decoder_identity,
-    read_audio,
+    open_audio,
     resample,
     to_int16,
 )
 from pianoeval.builder import BuildReport, ItemJob, build_store
-from pianoeval.cache import ItemCache, item_key
+from pianoeval.cache import Array, Blocks, ItemCache, item_key
 from pianoeval.errors import BadInputError
 from pianoeval.midi.io import Performance, read_midi
 from pianoeval.params import InstrumentParams, MidiLimits, Params, RenderParams
@@ -39,6 +40,7 @@ F4 = NDArray[np.float32]
 STEP = "audio"
 CODE_VERSION = 1
 FADE_OUT_S = 0.03
+_WHOLE_SAMPLES = 1 << 23  # of a recording; three minutes take 0.3 GB, longer ones stream
 _NEXT = "mend the MIDI file, or remove the clip"
 
 
@@ -128,7 +130,7 @@ def render_performance(
     return audio
 
 
-def render_item(job: RenderJob) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def render_item(job: RenderJob) -> tuple[dict[str, Array | Blocks], dict[str, Any]]:
     """One clip of the audio store.
 
     Returns
@@ -138,21 +140,42 @@ def render_item(job: RenderJob) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
     """
     rate_hz = job.render.sample_rate_hz
     if job.is_recording:
-        limit_s = job.limits.max_duration_s
-        audio = read_audio(
-            job.path, rate_hz, start_s=job.start_s, end_s=job.end_s, max_duration_s=limit_s
-        )
-        audio = audio * np.float32(10 ** (job.render.recording_gain_db / 20))
-        start_s = job.start_s
-    else:
-        performance = read_midi(job.path, job.limits)
-        audio = render_performance(performance, job.instrument, job.render, job.limits)
-        start_s = audio_start_s(performance, job.render)
-    arrays: dict[str, NDArray[Any]] = {
-        "frames": to_int16(audio)[:, None, None],
-        "level": level_features(audio, rate_hz),
-    }
-    return arrays, {"sample_rate_hz": rate_hz, "start_s": start_s}
+        return _recording(job), {"sample_rate_hz": rate_hz, "start_s": job.start_s}
+    performance = read_midi(job.path, job.limits)
+    audio = render_performance(performance, job.instrument, job.render, job.limits)
+    start_s = audio_start_s(performance, job.render)
+    return _arrays(audio, rate_hz), {"sample_rate_hz": rate_hz, "start_s": start_s}
+
+
+def _arrays(audio: F4, rate_hz: int) -> dict[str, Array | Blocks]:
+    return {"frames": to_int16(audio)[:, None, None], "level": level_features(audio, rate_hz)}
+
+
+def _recording(job: RenderJob) -> dict[str, Array | Blocks]:
+    """A decoded recording; a long one is decoded while its frames are consumed."""
+    rate_hz = job.render.sample_rate_hz
+    source = open_audio(
+        job.path, rate_hz, start_s=job.start_s, end_s=job.end_s,
+        max_duration_s=job.limits.max_recording_s,
+    )  # fmt: skip
+    gain = np.float32(10 ** (job.render.recording_gain_db / 20))
+    parts = (part * gain for part in source.parts)
+    if source.n_samples <= _WHOLE_SAMPLES:
+        return _arrays(np.concatenate(list(parts)), rate_hz)
+    meter = LevelMeter(rate_hz, source.n_samples)
+
+    def frames() -> Iterator[Array]:
+        for part in parts:
+            meter.add(part)
+            yield to_int16(part)[:, None, None]
+
+    def level() -> Iterator[Array]:
+        yield meter.features()  # after the frames: items are written in the order of their arrays
+
+    shape = (source.n_samples, 1, 1)
+    return {
+        "frames": Blocks(shape, np.int16, frames()), "level": Blocks((3,), np.float32, level())
+    }  # fmt: skip
 
 
 def render_jobs(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +14,23 @@ import soxr
 from numpy.typing import NDArray
 
 from pianoeval.errors import BadInputError
+from pianoeval.resampling import resample_parts, resampled_length
 
 F4 = NDArray[np.float32]
 I2 = NDArray[np.int16]
 
 FULL_SCALE = 32_768
+_PART = 1 << 20  # frames decoded at a time
 _SLACK_S = 0.1  # durations in tables are rounded, and those of mp3 files estimated
 _NEXT = "replace the file, or remove the clip from the corpus"
+
+
+@dataclass(frozen=True)
+class AudioParts:
+    """Mono audio of ``n_samples`` that is decoded while ``parts`` is iterated, once."""
+
+    n_samples: int
+    parts: Iterator[F4]
 
 
 def read_audio(
@@ -28,31 +41,54 @@ def read_audio(
     end_s: float | None = None,
     max_duration_s: float = 1800.0,
 ) -> F4:
-    """Decode (wav, flac, mp3, ogg), mix to mono and resample.
+    """:func:`open_audio`, all at once: float32, shape (samples,)."""
+    audio = open_audio(
+        source, sample_rate_hz, start_s=start_s, end_s=end_s, max_duration_s=max_duration_s
+    )
+    return np.concatenate(list(audio.parts))
+
+
+def open_audio(
+    source: Path | bytes,
+    sample_rate_hz: int,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    max_duration_s: float = 1800.0,
+) -> AudioParts:
+    """Decode (wav, flac, mp3, ogg), mix to mono and resample, in parts.
 
     Channels are averaged, which keeps a mono recording stored as stereo at its level. Only
     ``start_s..end_s`` is decoded; resampling is soxr VHQ.
 
     Returns
     -------
-    float32, shape (frames,), full scale ±1.
+    AudioParts
+        float32, full scale ±1.
 
     Raises
     ------
     BadInputError
-        Missing, unreadable, truncated or empty file, non-finite samples, an empty or too long
-        excerpt.
+        Missing, unreadable or empty file, an empty or too long excerpt; while the parts are
+        iterated: a truncated file, or samples that are not finite.
     """
     where = "audio data" if isinstance(source, bytes) else source
     if isinstance(source, Path) and not source.is_file():
         raise BadInputError("no such file", where=source, next_step="check the path")
-    stereo, rate_hz = _decode(source, where, start_s, end_s, max_duration_s)
-    if len(stereo) == 0:
-        raise BadInputError("no audio in it", where=where, next_step=_NEXT)
-    if not np.isfinite(stereo).all():
-        raise BadInputError("samples that are not finite numbers", where=where, next_step=_NEXT)
-    mono = stereo.mean(axis=1, dtype=np.float32)
-    return resample(mono, rate_hz, sample_rate_hz)
+    with _opened(source, where) as file:
+        rate_hz, frames = int(file.samplerate), int(file.frames)
+    first = round(start_s * rate_hz)
+    last = frames if end_s is None else round(end_s * rate_hz)
+    if last > frames + _SLACK_S * rate_hz:
+        raise BadInputError(
+            f"ends at {frames / rate_hz:.2f} s, before the wanted {end_s:g} s",
+            where=where, next_step=_NEXT,
+        )  # fmt: skip
+    last = min(last, frames)
+    _check_excerpt(where, last - first, rate_hz, start_s, end_s, max_duration_s)
+    length = resampled_length(last - first, rate_hz, sample_rate_hz)
+    parts = resample_parts(_decode(source, where, first, last), rate_hz, sample_rate_hz)
+    return AudioParts(length, parts)
 
 
 def decoder_identity() -> dict[str, str]:
@@ -60,34 +96,34 @@ def decoder_identity() -> dict[str, str]:
     return {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__libsoxr_version__}
 
 
-def _decode(
-    source: Path | bytes, where: Path | str, start_s: float, end_s: float | None, limit_s: float
-) -> tuple[F4, int]:
+def _decode(source: Path | bytes, where: Path | str, first: int, last: int) -> Iterator[F4]:
+    """Frames ``first..last`` as mono."""
+    with _opened(source, where) as file:
+        file.seek(first)
+        for begin in range(first, last, _PART):
+            wanted = min(_PART, last - begin)
+            stereo = file.read(wanted, dtype="float32", always_2d=True)
+            if len(stereo) < wanted:
+                raise BadInputError(
+                    f"truncated: {begin - first + len(stereo)} of {last - first} frames",
+                    where=where, next_step=_NEXT,
+                )  # fmt: skip
+            if not np.isfinite(stereo).all():
+                what = "samples that are not finite numbers"
+                raise BadInputError(what, where=where, next_step=_NEXT)
+            yield stereo.mean(axis=1, dtype=np.float32)
+
+
+@contextmanager
+def _opened(source: Path | bytes, where: Path | str) -> Iterator[soundfile.SoundFile]:
     handle = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         with soundfile.SoundFile(handle) as file:
-            rate_hz = int(file.samplerate)
-            first = round(start_s * rate_hz)
-            last = file.frames if end_s is None else round(end_s * rate_hz)
-            if last > file.frames + _SLACK_S * rate_hz:
-                raise BadInputError(
-                    f"ends at {file.frames / rate_hz:.2f} s, before the wanted {end_s:g} s",
-                    where=where,
-                    next_step=_NEXT,
-                )
-            last = min(last, file.frames)
-            _check_excerpt(where, last - first, rate_hz, start_s, end_s, limit_s)
-            file.seek(first)
-            stereo = file.read(last - first, dtype="float32", always_2d=True)
+            yield file
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise BadInputError(
             f"not readable as audio: {error}", where=where, next_step=_NEXT
         ) from error
-    if len(stereo) < last - first:
-        raise BadInputError(
-            f"truncated: {len(stereo)} of {last - first} frames", where=where, next_step=_NEXT
-        )
-    return np.asarray(stereo, dtype=np.float32), rate_hz
 
 
 def _check_excerpt(
@@ -106,8 +142,8 @@ def _check_excerpt(
     if frames > limit_s * rate_hz:
         raise BadInputError(
             f"{frames / rate_hz:.0f} s long", where=where,
-            allowed=f"{limit_s:g} s (midi.max_duration_s)",
-            next_step="cut the recording, or raise midi.max_duration_s in params.yaml",
+            allowed=f"{limit_s:g} s (midi.max_recording_s)",
+            next_step="cut the recording, or raise midi.max_recording_s in params.yaml",
         )  # fmt: skip
 
 

@@ -226,11 +226,11 @@ def _audio_duration_s(path: Path, limits: MidiLimits) -> float:
             next_step="remove the file, or export it again",
         ) from error  # fmt: skip
     duration_s = float(found.frames / found.samplerate) if found.samplerate else 0.0
-    if not 0 < duration_s <= limits.max_duration_s:
+    if not 0 < duration_s <= limits.max_recording_s:
         raise BadInputError(
             f"{duration_s:.0f} s of audio", where=path,
-            allowed=f"up to {limits.max_duration_s:g} s (midi.max_duration_s)",
-            next_step="cut or remove the file, or raise midi.max_duration_s in params.yaml",
+            allowed=f"up to {limits.max_recording_s:g} s (midi.max_recording_s)",
+            next_step="cut or remove the file, or raise midi.max_recording_s in params.yaml",
         )  # fmt: skip
     return duration_s
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
-from pianoeval.cache import write_atomic
 from pianoeval.corpora.receipt import Receipt, read_receipt
 from pianoeval.params import CorpusParams
+from pianoeval.params_edit import set_values
 from pianoeval.paths import cache_root
 
 
@@ -24,14 +21,4 @@ def pin_digest(params_path: Path, name: str, digest: str) -> None:
 
     DVC does not look into the cache: the digest is what tells it that a folder has changed.
     """
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 4096
-    with params_path.open(encoding="utf-8") as stream:
-        data = editor.load(stream)
-    if data["corpora"][name].get("digest") == digest:
-        return
-    data["corpora"][name]["digest"] = digest
-    text = io.StringIO()
-    editor.dump(data, text)
-    write_atomic(params_path, text.getvalue().encode())
+    set_values(params_path, ["corpora", name], {"digest": digest})

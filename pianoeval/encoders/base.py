@@ -157,9 +157,11 @@ class Encoder(ABC):
         """
         import torch
 
+        from pianoeval.encoders.exact import exact_float32
+
         lengths = self.checked(chunks, n_samples)
         audio = torch.from_numpy(np.ascontiguousarray(chunks, dtype=np.float32))
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32():
             frames = self.forward(audio.to(self.device), lengths)
         done: NDArray[np.float32] = frames.float().cpu().numpy()
         return done

@@ -1,29 +1,36 @@
-"""Where chunks lie in a clip, and which of their frames are kept.
+"""Where chunks lie in a clip, which of their frames are kept, and audio read chunk by chunk.
 
 Chunks have one fixed length, because networks embed the absolute time within a chunk. Zeros are
 never appended: they would be heard as silence.
 
 * A clip no longer than a chunk is encoded whole, at its own length.
-* Otherwise chunk ``k`` starts at ``k * advance`` with ``advance = chunk_frames * period``; the
-  last one is shifted back to end with the clip.
-* A clip of ``n`` samples has ``F = ceil(n / period)`` frames. Frame ``i`` of all chunks but the
-  last covers samples ``[i * period, (i + 1) * period)``. The last chunk's frames are the last
-  ``chunk_frames`` of the clip; they lie up to one period earlier than that grid.
-* Where the last two chunks overlap, the first half of the overlapping frames (rounded down) is
-  taken from the earlier chunk and the rest from the last: each frame from the chunk in which it
-  lies further from the edge.
+* Otherwise chunk ``k`` starts at ``k * advance`` with ``advance = (chunk_frames -
+  overlap_frames) * period``; the last one is shifted back to end with the clip.
+* A clip of ``n`` samples has ``F = spec.n_frames(n)`` frames. Frame ``i`` of all chunks but the
+  last starts at sample ``i * period``. The last chunk's frames are the last ``chunk_frames`` of
+  the clip; they lie less than one period off that grid.
+* Where two chunks overlap, the first half of the overlapping frames (rounded down) is taken from
+  the earlier chunk and the rest from the later: each frame is kept once, from the chunk in which
+  it lies further from the edge.
+
+Frames that stand for one time (``frame_group``) are never parted: read "group" for "frame" above.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pianoeval.encoders.base import Encoder, EncoderSpec
-from pianoeval.errors import BadInputError
+from pianoeval.errors import BadInputError, PianoevalError
+
+PART = 1 << 20  # samples read at a time: four chunks of a store of int16
+
+F4 = NDArray[np.float32]
+Samples = NDArray[np.float32] | NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -52,39 +59,102 @@ def plan_chunks(n_samples: int, spec: EncoderSpec) -> list[Chunk]:
             f"({1000 * spec.min_samples / spec.sample_rate_hz:.0f} ms)",
         )
     total = spec.n_frames(n_samples)
-    if n_samples <= spec.chunk_samples:
+    size = spec.chunk_samples
+    if n_samples <= size:
         return [Chunk(0, n_samples, 0, total, 0)]
-    size, per_chunk = spec.chunk_samples, spec.chunk_frames
-    n_chunks = -(-total // per_chunk)
-    shifted = total - per_chunk  # the clip's frame at which the last chunk begins
-    cut = (shifted + (n_chunks - 1) * per_chunk) // 2
+    group = spec.frame_group
+    starts = _first_groups(total // group, spec)
+    stops = [start + spec.chunk_frames // group for start in starts]
+    cuts = [(late + early) // 2 for late, early in zip(starts[1:], stops, strict=False)]
     plan = []
-    for k in range(n_chunks - 1):
-        start, position = k * per_chunk * spec.period_samples, k * per_chunk
-        last = per_chunk if k < n_chunks - 2 else cut - position
-        plan.append(Chunk(start, start + size, 0, last, position))
-    plan.append(Chunk(n_samples - size, n_samples, cut - shifted, per_chunk, cut))
+    for k, (begin, end) in enumerate(zip([0, *cuts], [*cuts, total // group], strict=True)):
+        place = starts[k] * group * spec.period_samples
+        if k == len(starts) - 1:
+            place = n_samples - size
+        first, last = (begin - starts[k]) * group, (end - starts[k]) * group
+        plan.append(Chunk(place, place + size, first, last, begin * group))
     return plan
 
 
+def _first_groups(total: int, spec: EncoderSpec) -> list[int]:
+    """The clip's group of frames at which each chunk begins, of ``total`` groups."""
+    per_chunk = spec.chunk_frames // spec.frame_group
+    advance = per_chunk - spec.overlap_frames // spec.frame_group
+    shifted = total - per_chunk  # where the last chunk begins
+    return [*range(0, shifted, advance), shifted]
+
+
 def frame_times_s(n_samples: int, spec: EncoderSpec) -> NDArray[np.float64]:
-    """Start of the samples that each frame of a clip covers (s), chunk shifts included."""
+    """Start of the samples that each frame of a clip stands for (s), chunk shifts included.
+
+    Frames of one group have one time.
+    """
     times = np.empty(spec.n_frames(n_samples))
     for chunk in plan_chunks(n_samples, spec):
-        kept = np.arange(chunk.first, chunk.last)
-        here = slice(chunk.position, chunk.position + len(kept))
-        times[here] = (chunk.start + kept * spec.period_samples) / spec.sample_rate_hz
+        groups = np.arange(chunk.first, chunk.last) // spec.frame_group
+        here = slice(chunk.position, chunk.position + len(groups))
+        step = spec.frame_group * spec.period_samples
+        times[here] = (chunk.start + groups * step) / spec.sample_rate_hz
     return times
 
 
+@dataclass(frozen=True)
+class AudioStream:
+    """Mono audio at the rate of an encoder, which can be read once.
+
+    Parameters
+    ----------
+    n_samples : int
+        Its length.
+    parts : iterable of arrays, shape (samples,)
+        float32 of full scale 1, or int16, which is scaled by 1/32768; one after another.
+    """
+
+    n_samples: int
+    parts: Iterable[Samples]
+
+    def chunks(self, plan: Sequence[Chunk]) -> Iterator[F4]:
+        """float32 samples of each chunk, in order; in memory are a chunk and a part.
+
+        The last chunk comes when the stream has been read to its end, where a store verifies
+        it: whoever has all chunks has only good ones.
+
+        Raises
+        ------
+        PianoevalError
+            The parts have another length than ``n_samples``.
+        CorruptDataError
+            As :meth:`~pianoeval.store.RaggedStore.blocks`, before the last chunk.
+        """
+        parts = iter(self.parts)
+        held, begin = np.empty(0, np.float32), 0  # samples that are still wanted, and their place
+        for k, chunk in enumerate(plan):
+            end = begin + len(held)
+            while end < chunk.stop and (part := next(parts, None)) is not None:
+                drop = min(chunk.start - begin, len(held))
+                held, begin = np.concatenate([held[drop:], to_float(part)]), begin + drop
+                end = begin + len(held)
+            if k == len(plan) - 1:
+                end += sum(len(part) for part in parts)
+            if end < chunk.stop or (k == len(plan) - 1 and end != self.n_samples):
+                raise PianoevalError(f"audio of {end} samples", allowed=f"{self.n_samples}")
+            yield held[chunk.start - begin : chunk.stop - begin]
+
+
+def array_stream(samples: Samples) -> AudioStream:
+    """Audio that is in memory, scaled a part at a time."""
+    begins = range(0, len(samples), PART)
+    return AudioStream(len(samples), (samples[begin : begin + PART] for begin in begins))
+
+
 def encode_clip(
-    audio: NDArray[np.float32] | NDArray[np.int16], encoder: Encoder, *, batch_size: int = 1
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    audio: Samples | AudioStream, encoder: Encoder, *, batch_size: int = 1
+) -> Iterator[tuple[int, F4]]:
     """Encode one clip chunk by chunk, so that memory does not grow with its length.
 
     Parameters
     ----------
-    audio : float32 or int16, shape (samples,)
+    audio : float32 or int16, shape (samples,), or AudioStream
         Mono at the encoder's sample rate; int16 is scaled by 1/32768.
     batch_size : int
         Chunks a call. One is fastest on a CPU.
@@ -92,17 +162,27 @@ def encode_clip(
     Yields
     ------
     (position, frames)
-        ``frames`` float32 (n, layers, dim) belongs at frame ``position`` of the clip.
+        ``frames`` float32 (n, layers, dim) belongs at frame ``position`` of the clip; positions
+        follow each other without a gap.
+
+    Raises
+    ------
+    BadInputError
+        Too short, or a sample that is not finite.
+    PianoevalError, CorruptDataError
+        As :meth:`AudioStream.chunks`.
     """
-    plan = plan_chunks(len(audio), encoder.spec)
+    stream = audio if isinstance(audio, AudioStream) else array_stream(audio)
+    plan = plan_chunks(stream.n_samples, encoder.spec)
+    chunks = stream.chunks(plan)
     for begin in range(0, len(plan), batch_size):
         group = plan[begin : begin + batch_size]
-        chunks = np.stack([to_float(audio[chunk.start : chunk.stop]) for chunk in group])
-        for chunk, frames in zip(group, encoder.encode(chunks), strict=True):
+        together = np.stack([next(chunks) for _ in group])
+        for chunk, frames in zip(group, encoder.encode(together), strict=True):
             yield chunk.position, frames[chunk.first : chunk.last]
 
 
-def to_float(audio: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.float32]:
+def to_float(audio: Samples) -> F4:
     """Samples as float32 with full scale 1."""
     if audio.dtype == np.int16:
         return audio.astype(np.float32) / np.float32(32768)

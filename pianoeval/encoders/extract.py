@@ -6,24 +6,34 @@ the encoder's configuration, so it survives renamed clips, corpora and encoders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
-from pianoeval.assets import asset_path
-from pianoeval.builder import BuildReport, ItemJob, build_store, missing_jobs
-from pianoeval.cache import ItemCache, item_key
+from pianoeval.builder import BuildReport, Fill, ItemJob, build_store, missing_jobs
+from pianoeval.cache import Array, Blocks, ItemCache, item_key
 from pianoeval.encoders.base import Encoder, EncoderSpec
-from pianoeval.encoders.chunking import encode_clip, to_float
-from pianoeval.encoders.registry import create_encoder, encoder_spec, required_assets
-from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.encoders.batched.fill import device_fill
+from pianoeval.encoders.batched.sinks import check_range
+from pianoeval.encoders.chunking import (
+    AudioStream,
+    Samples,
+    array_stream,
+    encode_clip,
+    plan_chunks,
+)
+from pianoeval.encoders.inventory import check_ready
+from pianoeval.encoders.registry import create_encoder, encoder_spec
+from pianoeval.encoders.speed import rate_name
+from pianoeval.encoders.stream import open_audio, resampled
+from pianoeval.errors import ConfigError
 from pianoeval.params import EncoderParams, Params
+from pianoeval.progress import part_done
 from pianoeval.store import RaggedStore
 
 
@@ -80,9 +90,18 @@ def embed_jobs(audio_store: Path, encoder_name: str, params: Params) -> list[Ite
 
 
 def embed_corpus(
-    audio_store: Path, encoder_name: str, params: Params, cache: ItemCache, out: Path
+    audio_store: Path,
+    encoder_name: str,
+    params: Params,
+    cache: ItemCache,
+    out: Path,
+    *,
+    fill: Fill | None = None,
 ) -> BuildReport:
     """Embed every clip of ``audio_store`` and write the embedding store ``out``.
+
+    What is missing is computed by ``fill``; unless told, in batches on the GPU where the encoder's
+    device is one, and in a pool of processes where it is not.
 
     Raises
     ------
@@ -97,12 +116,14 @@ def embed_corpus(
     encoder = _encoder_params(encoder_name, params)
     spec = encoder_spec(encoder, encoder_name)
     if missing_jobs(embedding_step(spec), jobs, cache):
-        for asset in required_assets(encoder):
-            asset_path(asset)  # one clear error here instead of one from a worker
+        check_ready(encoder_name, encoder)  # one clear error here instead of one from a worker
     audio = RaggedStore(audio_store)
+    if fill is None and spec.device == "cuda":
+        fill = device_fill(encoder, encoder_name)
     return build_store(
         embedding_step(spec), jobs, embed_item, cache=cache, out=out,
         attrs=embedding_attrs(spec, audio), run=params.run, already_quarantined=audio.quarantined,
+        fill=fill, work=rate_name(spec),
     )  # fmt: skip
 
 
@@ -115,50 +136,59 @@ def _encoder_params(name: str, params: Params) -> EncoderParams:
     return params.encoders[name]
 
 
-def embed_item(job: EmbedJob) -> tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]:
-    """Embed one clip in a worker process; the encoder is loaded once a process."""
+def embed_item(job: EmbedJob) -> tuple[Mapping[str, Array | Blocks], Mapping[str, Any]]:
+    """Embed one clip in a worker process; the encoder is loaded once a process.
+
+    Frames are computed while they are consumed, so that memory does not grow with the length.
+    """
     audio = _open_store(job.audio_store)
     encoder = _load_encoder(job.encoder)
-    rate_hz = int(audio.attrs["sample_rate_hz"])
-    frames = embed_audio(audio.frames(job.clip)[:, 0, 0], rate_hz, encoder, where=job.clip)
+    stream = open_audio(audio, job.clip, encoder.spec.sample_rate_hz)
+    frames = embed_stream(stream, encoder, where=job.clip)
     level = audio.level[audio.row(job.clip)].astype(np.float32)
     return {"frames": frames, "level": level}, {"frame_rate_hz": encoder.spec.frame_rate_hz}
 
 
 def embed_audio(
-    samples: NDArray[np.int16] | NDArray[np.float32],
-    sample_rate_hz: int,
-    encoder: Encoder,
-    *,
-    where: str = "audio",
+    samples: Samples, sample_rate_hz: int, encoder: Encoder, *, where: str = "audio"
 ) -> NDArray[np.float16]:
-    """Embed mono audio: float16, shape (frames, layers, dim).
+    """Embed mono audio in memory: float16, shape (frames, layers, dim).
 
-    Audio at another rate than the encoder's is resampled (soxr VHQ). Network activations take
-    memory for one chunk, whatever the length.
+    Audio at another rate than the encoder's is resampled (soxr VHQ).
+
+    Raises
+    ------
+    BadInputError, PianoevalError
+        As :func:`embed_stream`.
+    """
+    stream = resampled(array_stream(samples), sample_rate_hz, encoder.spec.sample_rate_hz)
+    frames = embed_stream(stream, encoder, where=where)
+    return np.concatenate(list(frames.parts))
+
+
+def embed_stream(stream: AudioStream, encoder: Encoder, *, where: str) -> Blocks:
+    """Frames of a clip, float16 (frames, layers, dim), computed chunk by chunk when iterated.
 
     Raises
     ------
     BadInputError
-        Shorter than the encoder's shortest input, or not finite.
+        Shorter than the encoder's shortest input; while iterated, a sample that is not finite.
     PianoevalError
-        A value that float16 cannot hold.
+        While iterated: a value that float16 cannot hold.
+    CorruptDataError
+        While iterated: the audio differs from what was written.
     """
     spec = encoder.spec
-    if sample_rate_hz != spec.sample_rate_hz:
-        samples = soxr.resample(to_float(samples), sample_rate_hz, spec.sample_rate_hz, "VHQ")
-    frames = np.empty(
-        (spec.n_frames(len(samples)), len(spec.layer_names), spec.dim), dtype=np.float16
-    )
-    for position, part in encode_clip(samples, encoder):
-        peak = float(np.abs(part).max(initial=0.0))
-        if not peak <= float(np.finfo(np.float16).max):  # NaN too
-            raise PianoevalError(
-                f"{spec.kind} gives a value of {peak:g}, which float16 cannot hold", where=where,
-                allowed="finite, up to 65504", next_step="set precision: float32 for this encoder",
-            )  # fmt: skip
-        frames[position : position + len(part)] = part
-    return frames
+    plan_chunks(stream.n_samples, spec)  # too short: said before anything is written
+
+    def parts() -> Iterator[NDArray[np.float16]]:
+        for position, frames in encode_clip(stream, encoder):
+            check_range(float(np.abs(frames).max(initial=0.0)), spec, where)
+            yield frames.astype(np.float16)
+            part_done((position + len(frames)) / spec.frame_rate_hz)
+
+    shape = (spec.n_frames(stream.n_samples), len(spec.layer_names), spec.dim)
+    return Blocks(shape, np.float16, parts())
 
 
 @lru_cache(maxsize=1)

@@ -19,13 +19,13 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    "transkun": _Kind("transkun", "transkun_spec", "TranskunEncoder"),
+    "transkun": _Kind("transkun.encoder", "transkun_spec", "TranskunEncoder"),
     "mel": _Kind("mel", "mel_spec", "MelEncoder"),
-    "muq": _Kind("muq", "muq_spec", "MuqEncoder"),
-    "mert": _Kind("mert", "mert_spec", "MertEncoder"),
-    "audiomae": _Kind("audiomae", "audiomae_spec", "AudioMaeEncoder"),
-    "dac": _Kind("dac", "dac_spec", "DacEncoder"),
-    "jukebox": _Kind("jukebox", "jukebox_spec", "JukeboxEncoder"),
+    "muq": _Kind("muq.encoder", "muq_spec", "MuqEncoder"),
+    "mert": _Kind("mert.encoder", "mert_spec", "MertEncoder"),
+    "audiomae": _Kind("audiomae.encoder", "audiomae_spec", "AudioMaeEncoder"),
+    "dac": _Kind("codecs.dac", "dac_spec", "DacEncoder"),
+    "jukebox": _Kind("codecs.jukebox", "jukebox_spec", "JukeboxEncoder"),
 }
 KINDS = tuple(_KINDS)
 

@@ -1,15 +1,16 @@
 """Pooled vectors: statistics over the frames of a whole clip, for every layer.
 
 A clip becomes ``[layers, stats, dim]`` float32; a view then picks layers and appends the level
-features. Sums run in float64. Each frame counts once, because chunk overlaps are resolved when
-a clip is embedded.
+features. Sums run in float64; of more than 8192 frames in blocks, so that memory does not grow
+with the length. Each frame counts once: chunk overlaps are resolved when a clip is embedded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
 from pianoeval.features.layers import parse_layers
+from pianoeval.itemfile import row_blocks
 from pianoeval.params import Layers
 from pianoeval.provenance import sha256_bytes
+from pianoeval.shards import BLOCK_FRAMES, WHOLE_FRAMES
 from pianoeval.store import LEVEL_NAMES, RaggedStore
 
 STATS = ("mean", "std", "max", "min")
@@ -53,6 +56,26 @@ def pool_frames(frames: Array, stats: Sequence[str]) -> NDArray[np.float32]:
     -------
     float32, shape (layers, stats, dim)
     """
+    if len(frames) <= WHOLE_FRAMES:
+        return _pool_whole(frames, stats)
+    return _pool_blocks(lambda: row_blocks(frames, BLOCK_FRAMES), len(frames), stats)
+
+
+def pool_clip(store: RaggedStore, clip: str, stats: Sequence[str]) -> NDArray[np.float32]:
+    """:func:`pool_frames` of a clip of a store, of which one block is in memory.
+
+    Raises
+    ------
+    CorruptDataError
+        The clip differs from what was written.
+    """
+    length = store.length(clip)
+    if length <= WHOLE_FRAMES:
+        return _pool_whole(store.frames(clip), stats)
+    return _pool_blocks(lambda: store.blocks(clip, BLOCK_FRAMES), length, stats)
+
+
+def _pool_whole(frames: Array, stats: Sequence[str]) -> NDArray[np.float32]:
     out = np.empty((frames.shape[1], len(stats), frames.shape[2]), np.float32)
     for layer in range(frames.shape[1]):
         x = frames[:, layer].astype(np.float64)
@@ -61,10 +84,37 @@ def pool_frames(frames: Array, stats: Sequence[str]) -> NDArray[np.float32]:
     return out
 
 
+def _pool_blocks(
+    read: Callable[[], Iterable[Array]], length: int, stats: Sequence[str]
+) -> NDArray[np.float32]:
+    """The same from ``read()``, block by block; the spread about the mean in a second pass."""
+    total, high, low = np.zeros(()), np.asarray(-np.inf), np.asarray(np.inf)
+    for block in read():
+        total = total + block.sum(axis=0, dtype=np.float64)
+        high, low = np.maximum(high, block.max(axis=0)), np.minimum(low, block.min(axis=0))
+    mean = total / length
+    squares = np.zeros_like(mean)
+    if "std" in stats:
+        for block in read():
+            squares += _squares(block, mean)
+    found = {"mean": mean, "std": np.sqrt(squares / length), "max": high, "min": low}
+    return np.stack([found[stat] for stat in stats], axis=1).astype(np.float32)
+
+
+def _squares(block: Array, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of squared distances from the mean (layers, dim); one layer in float64 at a time."""
+    out = np.empty_like(mean)
+    for layer, centre in enumerate(mean):
+        apart = block[:, layer].astype(np.float64)
+        apart -= centre
+        out[layer] = np.square(apart, out=apart).sum(axis=0)
+    return out
+
+
 def pool_store(store: RaggedStore, stats: Sequence[str], out: Path) -> None:
     """Pool every clip of an embedding store and write the pooled store ``out``, atomically.
 
-    Equal input gives equal bytes. Memory: the pooled vectors and one clip.
+    Equal input gives equal bytes. In memory are the vectors of 1024 clips, and at most 8192 frames.
 
     Raises
     ------
@@ -78,20 +128,18 @@ def pool_store(store: RaggedStore, stats: Sequence[str], out: Path) -> None:
             f"pooling statistics {list(stats)}", allowed=f"each at most once: {', '.join(STATS)}",
             next_step="edit 'pool' in params.yaml",
         )  # fmt: skip
-    values = np.stack([pool_frames(store.frames(clip), stats) for clip in store.clips])
     attrs = {
         **store.attrs,
         "step": "pooled",
         "stats": list(stats),
         "clips": store.clips,
         "quarantined": dict(sorted(store.quarantined.items())),
-        "digests": [_digest(values[:, layer]) for layer in range(values.shape[1])],
     }
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        _write(partial, values, store.level, attrs)
+        _write(partial, store, stats, attrs)
         shutil.rmtree(out, ignore_errors=True)
         os.replace(partial, out)
     except OSError as error:
@@ -103,16 +151,26 @@ def pool_store(store: RaggedStore, stats: Sequence[str], out: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(folder: Path, values: Array, level: Array, attrs: dict[str, Any]) -> None:
+def _write(folder: Path, store: RaggedStore, stats: Sequence[str], attrs: dict[str, Any]) -> None:
     group = zarr.open_group(folder, mode="w", zarr_format=3)
-    rows = min(len(values), _ROWS_A_CHUNK)
-    pooled = group.create_array(
-        "values", shape=values.shape, dtype="float32", chunks=(rows, 1, *values.shape[2:]),
-        compressors=None, fill_value=np.nan,
-    )  # fmt: skip
-    pooled[:] = values
+    rows = min(len(store), _ROWS_A_CHUNK)
+    pooled: Any = None
+    hashes: list[Any] = []
+    for begin in range(0, len(store), rows):
+        part = np.stack([pool_clip(store, c, stats) for c in store.clips[begin : begin + rows]])
+        if pooled is None:
+            hashes = [hashlib.sha256() for _ in range(part.shape[1])]
+            pooled = group.create_array(
+                "values", shape=(len(store), *part.shape[1:]), dtype="float32",
+                chunks=(rows, 1, *part.shape[2:]), compressors=None, fill_value=np.nan,
+            )  # fmt: skip
+        pooled[begin : begin + rows] = part
+        for layer, total in enumerate(hashes):
+            total.update(np.ascontiguousarray(part[:, layer]).data)
+    level = store.level
     stored = group.create_array("level", shape=level.shape, dtype="float32", compressors=None)
     stored[:] = level
+    attrs["digests"] = [total.hexdigest() for total in hashes]
     group.attrs.put(dict(sorted(attrs.items())))
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
-from pianoeval.features.layers import layer_text
+from pianoeval.features.layers import Layering, layer_text, parse_layers
 from pianoeval.features.pooling import PooledStore
 from pianoeval.params import Layers, Params, ViewParams
 from pianoeval.paths import CorpusPaths
@@ -42,12 +42,18 @@ class View:
         One line for the report.
     missing : list of str
         Clips that were asked for and have no features.
+    layers : list of str
+        Names of the layers whose values stand side by side; none of a symbolic view.
+    layering : Layering, optional
+        How the columns divide into these.
     """
 
     x: NDArray[np.float32]
     clips: list[str]
     description: str
     missing: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    layering: Layering | None = None
 
 
 def load_view(
@@ -67,10 +73,12 @@ def load_view(
     view = _find(features, name, params)
     if features == SYMBOLIC:
         found, description = _symbolic(paths)
-    else:
-        instruments = view.instruments or params.axes.instrument
-        found, description = _embedding(features, view, instruments, paths)
-    return _select(name, found, description, clips)
+        return _select(name, found, description, clips)
+    instruments = view.instruments or params.axes.instrument
+    stores = [PooledStore(paths.pooled(features, instrument)) for instrument in instruments]
+    found, description = _embedding(features, view, instruments, stores)
+    layers, layering = _layers(view, stores[0])
+    return replace(_select(name, found, description, clips), layers=layers, layering=layering)
 
 
 def _find(features: str, name: str, params: Params) -> ViewParams:
@@ -103,11 +111,15 @@ def with_indicators(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, indicators.astype(np.float32)], axis=1)
 
 
+def _layers(view: ViewParams, store: PooledStore) -> tuple[list[str], Layering]:
+    names = [store.layers[i] for i in parse_layers(view.layers, store.layers)]
+    return names, Layering(len(names), store.layer(names[0])[0].size)
+
+
 def _embedding(
-    encoder: str, view: ViewParams, instruments: list[str], paths: CorpusPaths
+    encoder: str, view: ViewParams, instruments: list[str], stores: Sequence[PooledStore]
 ) -> tuple[pd.DataFrame, str]:
     """Pooled vectors of a view, and their description."""
-    stores = [PooledStore(paths.pooled(encoder, instrument)) for instrument in instruments]
     found = averaged_vectors(stores, view.layers, view.level)
     rendered = " + ".join(instruments)
     level = ", level" if view.level else ""

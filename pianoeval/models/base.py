@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas
 
+from pianoeval.features.layers import Layering
+
 Rows = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -88,6 +90,8 @@ class Fold:
         Positions within ``train``: the group-aware inner folds on which λ is chosen.
     validation : (fit, held)
         Positions within ``train``: one group-aware split, for early stopping.
+    layering : Layering, optional
+        How the columns of ``x`` divide into layers, if they do.
     """
 
     name: str
@@ -97,6 +101,7 @@ class Fold:
     y: Float64
     inner: Sequence[tuple[Rows, Rows]] = field(default_factory=list)
     validation: tuple[Rows, Rows] | None = None
+    layering: Layering | None = None
 
     @property
     def n_train(self) -> int:

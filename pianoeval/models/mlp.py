@@ -10,6 +10,9 @@ these are as unseen as the test clips. So are labels (``standardise_labels``; th
 on raw labels, whose spread is a tenth of the initial outputs', pooled R² on PercePiano's segment
 folds was −.31 instead of .53. Initial weights are uniform in ±1/√(fan in), as ``torch.nn.Linear``.
 
+``layer_mlp`` has a learned weighted sum of layers before it (``models.layer_mix``), with a learning
+rate of its own: Adam moves a logit by about one rate a step; 0.0001 would leave all layers equal.
+
 Batching: weights carry a leading fold axis and folds meet only in ``torch.bmm``. Random numbers
 are drawn from streams keyed by (seed, purpose, epoch) that all folds share: a fold sees the same
 initial weights, order and dropout masks whether it is trained alone or with others.
@@ -20,7 +23,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,9 @@ import torch
 from torch import Tensor
 
 from pianoeval.errors import ConfigError, PianoevalError
-from pianoeval.models.base import Float64, Fold, FoldPrediction, Standardiser
+from pianoeval.models.base import Fold, FoldPrediction
+from pianoeval.models.layer_mix import mix, write_mix_gradient
+from pianoeval.models.mlp_problem import WITHOUT_MLP, PaddedRows, Problem
 from pianoeval.models.network import (
     dropout_masks,
     epoch_order,
@@ -36,99 +40,24 @@ from pianoeval.models.network import (
     initial_weights,
     write_gradients,
 )
-from pianoeval.params import MlpParams
+from pianoeval.params import LayerMlpParams, MlpParams
 
 _log = logging.getLogger(__name__)
-_WITHOUT = "remove mlp from views.*.models in params.yaml, or label more clips"
 _BYTES_PER_VALUE = 4 * 5  # weights, gradient, two moments, best weights; float32
-
-
-@dataclass
-class _Rows:
-    """Padded row numbers of several folds: ``index`` (folds, longest), ``length`` (folds,)."""
-
-    index: Tensor
-    length: Tensor
-
-    @classmethod
-    def pad(cls, rows: Sequence[np.ndarray]) -> _Rows:
-        """Pad by repeating the first row of each fold; the copies are never counted."""
-        longest = max(len(r) for r in rows)
-        index = np.repeat(np.array([r[:1] for r in rows], dtype=np.int64), longest, axis=1)
-        for number, row in enumerate(rows):
-            index[number, : len(row)] = row
-        return cls(torch.from_numpy(index), torch.tensor([len(r) for r in rows]))
-
-
-class _Problem:
-    """Several folds as one batch; folds are in descending order of their number of fit rows."""
-
-    def __init__(self, folds: Sequence[Fold], params: MlpParams) -> None:
-        self.params = params
-        fits, helds = zip(*(_split(fold) for fold in folds), strict=True)
-        order = sorted(range(len(folds)), key=lambda i: -len(fits[i]))
-        self.folds = [folds[i] for i in order]
-        self.order = order
-        self.fit = [self.folds[j].train[fits[i]] for j, i in enumerate(order)]
-        self.held = [self.folds[j].train[helds[i]] for j, i in enumerate(order)]
-        x = folds[0].x
-        self.x = torch.from_numpy(np.ascontiguousarray(x))
-        self.has_missing = bool(np.isnan(x).any())
-        scalers = [Standardiser.fit(x[rows]) for rows in self.fit]
-        self.median = _stack([s.median for s in scalers])
-        self.mean = _stack([s.mean for s in scalers])
-        self.inverse_scale = _stack([s.inverse_scale for s in scalers])
-        self.label_scale = [
-            _label_scale(self.folds[j].y[fits[i]], params) for j, i in enumerate(order)
-        ]
-        # NaN wherever a fold has no label to learn from: a slip would poison its loss at once.
-        self.y = torch.full((len(folds), len(x), folds[0].y.shape[1]), torch.nan)
-        for number, fold in enumerate(self.folds):
-            centre, scale = self.label_scale[number]
-            labels = ((fold.y - centre) / scale).astype(np.float32)
-            self.y[number, torch.from_numpy(fold.train)] = torch.from_numpy(labels)
-
-    def inputs(self, alive: Tensor, rows: Tensor) -> Tensor:
-        """Standardised features of ``rows`` (folds, n) of the folds ``alive``: (folds, n, p)."""
-        x = self.x[rows]
-        if self.has_missing:
-            x = torch.where(torch.isnan(x), self.median[alive], x)
-        return (x - self.mean[alive]) * self.inverse_scale[alive]
-
-    def targets(self, alive: Tensor, rows: Tensor) -> Tensor:
-        """Labels of training rows, (folds, n, dimensions)."""
-        return self.y[alive[:, None], rows]
-
-
-def _split(fold: Fold) -> tuple[np.ndarray, np.ndarray]:
-    if fold.validation is None or not all(len(part) for part in fold.validation):
-        raise ConfigError(
-            f"fold {fold.name} has no validation group for early stopping",
-            allowed="whole groups with 2 clips of unequal labels, beside 2 clips to fit on",
-            next_step=_WITHOUT,
-        )
-    return fold.validation
-
-
-def _label_scale(y: Float64, params: MlpParams) -> tuple[Float64, Float64]:
-    """Mean and spread of each dimension's labels; a spread of 0 is left alone."""
-    if not params.standardise_labels:
-        return np.zeros(y.shape[1]), np.ones(y.shape[1])
-    spread = y.std(axis=0)
-    return y.mean(axis=0), np.where(spread > 0, spread, 1.0)
-
-
-def _stack(vectors: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(vectors).astype(np.float32))[:, None, :]
 
 
 class _Batch:
     """State of the folds still in training."""
 
-    def __init__(self, problem: _Problem) -> None:
-        n_folds = len(problem.folds)
-        first = initial_weights(problem.x.shape[1], problem.y.shape[2], problem.params)
-        self.problem = problem
+    def __init__(self, problem: Problem, layers: LayerMlpParams | None) -> None:
+        n_folds, n_inputs = len(problem.folds), problem.x.shape[1]
+        self.problem, self.layers = problem, layers
+        self.layering = problem.layering if layers else None
+        if self.layering:
+            n_inputs -= (self.layering.n_layers - 1) * self.layering.width
+        first = initial_weights(n_inputs, problem.y.shape[2], problem.params)
+        if self.layering:
+            first.append(torch.zeros(1, self.layering.n_layers))
         self.alive = torch.arange(n_folds)
         self.weights = [w.expand(n_folds, *w.shape).clone() for w in first]
         self.gradients = [torch.empty_like(w) for w in self.weights]
@@ -140,9 +69,13 @@ class _Batch:
     def _optimise(self, states: list[dict[str, Any]]) -> None:
         """One optimiser over all folds; a fold without a gradient is left alone by a step."""
         self.parameters = [torch.nn.Parameter(part) for w in self.weights for part in w]
-        params = self.problem.params
+        params, n_network = self.problem.params, 4 * len(self.alive)
+        groups: list[dict[str, Any]] = [{"params": self.parameters[:n_network]}]
+        if self.layers:
+            own = {"lr": self.layers.learning_rate, "weight_decay": 0.0}
+            groups.append({"params": self.parameters[n_network:], **own})
         self.optimiser = torch.optim.Adam(
-            self.parameters, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
+            groups, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
         )
         for parameter, state in zip(self.parameters, states, strict=True):
             if state:
@@ -152,7 +85,7 @@ class _Batch:
         """One pass over the fit rows of every fold; a fold with fewer batches rests at the end."""
         params, size = self.problem.params, self.problem.params.batch_size
         fits = [self.problem.fit[fold] for fold in self.alive.tolist()]
-        rows = _Rows.pad([r[epoch_order(len(r), epoch, params)] for r in fits])
+        rows = PaddedRows.pad([r[epoch_order(len(r), epoch, params)] for r in fits])
         masks = dropout_masks(epoch, params)
         for start in range(0, rows.index.shape[1], size):
             count = (rows.length - start).clamp(0, size)
@@ -168,7 +101,14 @@ class _Batch:
         y = self.problem.targets(self.alive[:n], index)
         counted = torch.arange(index.shape[1])[None, :] < count[:, None]
         weights = [w[:n] for w in self.weights]
-        write_gradients([g[:n] for g in self.gradients], weights, z, y, counted, mask)
+        gradients = [g[:n] for g in self.gradients]
+        if self.layering is None:
+            write_gradients(gradients, weights, z, y, counted, mask)
+        else:
+            mixed = mix(weights[4], z, self.layering)
+            back = write_gradients(gradients[:4], weights[:4], mixed, y, counted, mask)
+            by_sum = torch.bmm(back, weights[0][:, : self.layering.width].transpose(1, 2))
+            write_mix_gradient(gradients[4], weights[4], z, by_sum, self.layering)
         n_folds = len(self.alive)
         for position, parameter in enumerate(self.parameters):
             slot, fold = divmod(position, n_folds)
@@ -178,8 +118,8 @@ class _Batch:
     @torch.no_grad()
     def validate(self, epoch: int) -> None:
         """Validation R² of every fold; where it is the best so far, keep the weights."""
-        helds = _Rows.pad([self.problem.held[fold] for fold in self.alive.tolist()])
-        output = forward(self.weights, self.problem.inputs(self.alive, helds.index)).double()
+        helds = PaddedRows.pad([self.problem.held[fold] for fold in self.alive.tolist()])
+        output = self._output(self.weights, self.problem.inputs(self.alive, helds.index)).double()
         truth = self.problem.targets(self.alive, helds.index).double()
         for slot, length in enumerate(helds.length.tolist()):
             name = self.problem.folds[int(self.alive[slot])].name
@@ -197,16 +137,24 @@ class _Batch:
             fold = int(self.alive[slot])
             rows = torch.from_numpy(self.problem.folds[fold].test)[None, :]
             z = self.problem.inputs(self.alive[slot : slot + 1], rows)
-            values = forward([best[slot : slot + 1] for best in self.best], z)[0]
+            best = [weights[slot : slot + 1] for weights in self.best]
+            values = self._output(best, z)[0]
             epoch, r2 = int(self.best_epoch[slot]), float(self.best_r2[slot])
             name = self.problem.folds[fold].name
             _log.debug("mlp %s: epoch %d, validation R² %.3f", name, epoch, r2)
             chosen = {"epoch": [float(epoch)], "validation_r2": [r2]}
+            if self.layering:
+                chosen["layer_weights"] = best[4].softmax(-1).flatten().tolist()
             centre, scale = self.problem.label_scale[fold]
             finished[fold] = FoldPrediction(values.double().numpy() * scale + centre, chosen)
         if finished and len(finished) < len(done):
             self._keep(~done)
         return finished
+
+    def _output(self, weights: Sequence[Tensor], z: Tensor) -> Tensor:
+        if self.layering is not None:
+            z = mix(weights[4], z, self.layering)
+        return forward(weights, z)
 
     def _keep(self, kept: Tensor) -> None:
         flags = kept.tolist() * len(self.weights)
@@ -225,7 +173,7 @@ def _mean_r2(truth: Tensor, output: Tensor, name: str) -> float:
     varies = spread > 0
     if not bool(varies.any()):
         raise ConfigError(
-            f"no dimension varies within the validation group of fold {name}", next_step=_WITHOUT
+            f"no dimension varies within the validation group of fold {name}", next_step=WITHOUT_MLP
         )
     residual = (truth - output).square().sum(dim=0)
     r2 = float((1 - residual[varies] / spread[varies]).mean())
@@ -247,9 +195,11 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction]:
-    problem = _Problem(folds, params)
-    batch = _Batch(problem)
+def _train(
+    folds: Sequence[Fold], params: MlpParams, layers: LayerMlpParams | None
+) -> list[FoldPrediction]:
+    problem = Problem(folds, params)
+    batch = _Batch(problem, layers)
     finished: dict[int, FoldPrediction] = {}
     for epoch in range(1, params.max_epochs + 1):
         batch.train_epoch(epoch)
@@ -263,22 +213,34 @@ def _train(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction]:
     return [finished[position[number]] for number in range(len(folds))]
 
 
-def predict_mlp(folds: Sequence[Fold], params: MlpParams) -> list[FoldPrediction]:
+def predict_mlp(
+    folds: Sequence[Fold], params: MlpParams, layers: LayerMlpParams | None = None
+) -> list[FoldPrediction]:
     """Train one perceptron a fold, as many folds at a time as ``memory_mb`` allows.
+
+    Parameters
+    ----------
+    layers : LayerMlpParams, optional
+        Put a learned weighted sum of layers before it.
 
     Raises
     ------
     ConfigError
-        A fold without a usable validation group.
+        A fold without a usable validation group, or features that are no layers.
     PianoevalError
         The loss diverged.
     """
     if not folds:
         return []
+    if layers and folds[0].layering is None:
+        raise ConfigError(
+            "layer_mlp weights layers, and these features have none", where="views.*.models",
+            allowed="layer_mlp for views of an encoder", next_step="take it out of the view",
+        )  # fmt: skip
     values = params.hidden * (folds[0].x.shape[1] + folds[0].y.shape[1] + 1)
     at_once = max(1, int(params.memory_mb * 2**20 / (_BYTES_PER_VALUE * values)))
     predictions = []
     with _one_thread():
         for start in range(0, len(folds), at_once):
-            predictions += _train(folds[start : start + at_once], params)
+            predictions += _train(folds[start : start + at_once], params, layers)
     return predictions

@@ -55,7 +55,7 @@ def write_gradients(
     y: Tensor,
     counted: Tensor,
     mask: Tensor,
-) -> None:
+) -> Tensor:
     """Gradient of each fold's mean squared error (eq. 3), by hand and into given buffers.
 
     Autograd would allocate every gradient anew at each step, which for wide views costs more than
@@ -67,6 +67,11 @@ def write_gradients(
     z, y : (folds, rows, features), (folds, rows, outputs)
     counted : bool, (folds, rows); rows that are padding are false
     mask : (rows, hidden), dropout, shared by the folds
+
+    Returns
+    -------
+    Tensor, shape (folds, rows, hidden)
+        Gradient by the hidden layer's input, for whatever lies before ``z``.
     """
     active = torch.baddbmm(weights[1], z, weights[0]).mul_(mask).relu_()
     error = torch.baddbmm(weights[3], active, weights[2]).sub_(y)
@@ -77,3 +82,4 @@ def write_gradients(
     back = torch.bmm(error, weights[2].transpose(1, 2)).mul_(mask).mul_(active > 0)
     torch.bmm(z.transpose(1, 2), back, out=gradients[0])
     torch.sum(back, dim=1, keepdim=True, out=gradients[1])
+    return back

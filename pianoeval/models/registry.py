@@ -38,6 +38,10 @@ PROBES: dict[ModelName, Probe] = {
     "mlp": Probe(
         lambda folds, probe, run: predict_mlp(folds, probe.mlp), seed=lambda probe: probe.mlp.seed
     ),
+    "layer_mlp": Probe(
+        lambda folds, probe, run: predict_mlp(folds, probe.mlp, probe.layer_mlp),
+        seed=lambda probe: probe.mlp.seed,
+    ),
     "extra_trees": Probe(
         lambda folds, probe, run: predict_extra_trees(folds, probe.extra_trees, run),
         seed=lambda probe: probe.extra_trees.seed,

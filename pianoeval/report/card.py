@@ -26,6 +26,7 @@ from pianoeval.report.card_words import (
     interval_note,
     licence_note,
     limits,
+    non_commercial,
     predicts,
     reads,
     warning,
@@ -101,7 +102,7 @@ def model_card(config: Mapping[str, Any], report: CorpusReport) -> str:
         domain=domain(config, report),
         warning=warning(config, report),
         command=_command(config["inputs"]),
-        licence_note=licence_note(config["corpus"]["licences"]),
+        licence_note=licence_note(config["corpus"]["licences"], config["assets"]),
         licences=_licences(config),
         results_commit=rows["commit"].iloc[0],
     )  # fmt: skip
@@ -160,7 +161,7 @@ def _front(
             kinds |= dict.fromkeys(str(metric["type"]) for metric in metrics)
             results.append({"task": task, "dataset": dataset, "metrics": metrics})
     return {
-        **_licence(config["corpus"]["licences"]),
+        **_licence(config["corpus"]["licences"], config["assets"]),
         "library_name": "pianoeval",
         "pipeline_tag": "tabular-regression",
         "tags": ["piano", "music", "music-performance-assessment", "ridge-regression",
@@ -190,8 +191,13 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
-def _licence(licences: list[dict[str, Any]]) -> dict[str, str]:
-    """The corpus' own licence if it is one the Hub knows, else ``other`` and what it is called."""
+def _licence(licences: list[dict[str, Any]], assets: list[dict[str, Any]]) -> dict[str, str]:
+    """The corpus' own licence if it is one the Hub knows, else ``other`` and what it is called.
+
+    A free corpus does not free a model that needs a non-commercial encoder.
+    """
+    if non_commercial(assets):
+        return {"license": "other", "license_name": "non-commercial-encoder-see-the-card"}
     stated = sorted({str(entry["licence"]).strip() for entry in licences})
     if len(stated) == 1:
         written = re.sub(r"\s+", "-", stated[0].lower())

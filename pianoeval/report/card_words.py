@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pianoeval.checkpoints import is_non_commercial
 from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.scores import MODEL_KINDS
@@ -143,13 +144,27 @@ def warning(config: Mapping[str, Any], report: CorpusReport) -> str:
     return text
 
 
-def licence_note(licences: Sequence[Mapping[str, Any]]) -> str:
+def non_commercial(assets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the parts whose licence forbids commercial use."""
+    return [str(asset["name"]) for asset in assets if is_non_commercial(str(asset["licence"]))]
+
+
+def licence_note(
+    licences: Sequence[Mapping[str, Any]], assets: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """What is known about the licence of the weights."""
+    barred = non_commercial(assets)
     text = (
-        "The licence in the metadata is that of the corpus as its manifest states it. Whether a"
-        " licence of training data extends to weights is not settled; nothing is granted here"
-        " beyond what the owners of these parts grant."
+        "The licence in the metadata is "
+        + ("none of a known name" if barred else "that of the corpus as its manifest states it")
+        + ". Whether a licence of training data extends to weights is not settled; nothing is"
+        " granted here beyond what the owners of these parts grant."
     )
+    if barred:
+        text += (
+            f" The model reads what {words.joined(barred)} computes, whose licence forbids"
+            " commercial use: it is of no use without it, so take it as non-commercial too."
+        )
     if not all(entry["redistributable"] for entry in licences):
         text += " Some of the clips may not be passed on: ask before publishing this model."
     return text

@@ -16,6 +16,7 @@ from pianoeval.report import curves, dimensions, figures, leaks, prose, select, 
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.examples import example_section
 from pianoeval.report.figures import Figure
+from pianoeval.report.layer_weights import layer_tables
 from pianoeval.report.learning import learning_curves
 from pianoeval.report.scores import Score, metric_table, subset_for
 from pianoeval.report.sections import sections
@@ -119,6 +120,7 @@ def corpus_context(report: CorpusReport, number: int) -> dict[str, Any]:
         "headlines": [headline for headline in headlines if headline is not None],
         "skipped": sorted(report.skipped.items(), key=lambda kv: words.scheme_rank(kv[0])),
         "figures": corpus_figures(report, prefix),
+        "layer_weights": layer_tables(report),
         "margin": margin,
         "subset_r2": subset_for(report, "r2_pooled"),
         "subset_margin": subset_for(report, margin),

@@ -76,7 +76,7 @@ class CrossValidation:
         Columns ``clip, scheme, fold, model, seed, task, dimension, prediction`` (float32).
     selection : DataFrame
         Columns ``scheme, fold, model, parameter, dimension, value``; ``dimension`` is ``all``
-        where one value serves all.
+        where one value serves all, and a layer for ``layer_weights``.
     """
 
     predictions: pd.DataFrame
@@ -159,6 +159,7 @@ def make_fold(
         y=y,
         inner=cut.inner,
         validation=cut.validation,
+        layering=study.view.layering,
     )
 
 
@@ -206,13 +207,15 @@ def _selection(study: Study, fold: Fold, result: FoldPrediction, model: Model) -
     """What a model selected in one fold, one row a parameter (and dimension)."""
     names = study.labels.dimensions
     scheme, number = fold.name.rsplit("/", 1)
-    rows = [
-        (scheme, int(number), model[0], parameter, dimension, value)
-        for parameter, values in result.selection.items()
-        for dimension, value in zip(
-            names if len(values) == len(names) else ["all"], values, strict=True
-        )
-    ]
+    rows = []
+    for parameter, values in result.selection.items():
+        per = names if len(values) == len(names) else ["all"]
+        if parameter == "layer_weights":
+            per = study.view.layers
+        rows += [
+            (scheme, int(number), model[0], parameter, dimension, value)
+            for dimension, value in zip(per, values, strict=True)
+        ]
     columns = ["scheme", "fold", "model", "parameter", "dimension", "value"]
     return pd.DataFrame(rows, columns=columns)
 

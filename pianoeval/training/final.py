@@ -15,7 +15,8 @@ from scipy import linalg
 from pianoeval import __version__
 from pianoeval.assets import pinned
 from pianoeval.corpora.manifest import label_matrix, read_labels, read_manifest
-from pianoeval.encoders.registry import required_assets
+from pianoeval.encoders.inventory import weights_of
+from pianoeval.encoders.registry import needs_checkpoint, required_assets
 from pianoeval.errors import BadInputError, ConfigError, PianoevalError
 from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
@@ -213,10 +214,16 @@ def _assets(params: Params, source: str, view: str) -> list[dict[str, str]]:
     if source not in params.encoders:
         return []
     instruments = params.views[source][view].instruments or params.axes.instrument
-    names = [*required_assets(params.encoders[source])]
+    encoder = params.encoders[source]
+    names = [*required_assets(encoder)]
     names += [params.instruments[instrument].font for instrument in instruments]
     found = {name: pinned(name) for name in dict.fromkeys(names)}
-    return [
+    rows = [
         {"name": name, "note": a.note, "licence": a.licence, "sha256": a.sha256}
         for name, a in found.items()
     ]
+    if needs_checkpoint(encoder):
+        weights, licence, digest = weights_of(source, encoder)
+        note = f"weights of the frozen encoder {source}, digest {digest[:12] or 'not pinned'}"
+        rows.insert(0, {"name": weights, "note": note, "licence": licence, "sha256": digest})
+    return rows

@@ -11,16 +11,15 @@ its training side (``relabel``, ``curves``): rows of their own, ``<view>:<contro
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pianoeval.cache import Item, ItemCache, item_key
+from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import label_matrix
 from pianoeval.errors import BadInputError, ConfigError
 from pianoeval.evaluate.protocol.controls import MARK, curve_view
@@ -29,19 +28,22 @@ from pianoeval.features.views import SYMBOLIC, load_view
 from pianoeval.models.registry import ENSEMBLE
 from pianoeval.params import ModelName, Params, ProbeParams
 from pianoeval.paths import CorpusPaths
-from pianoeval.provenance import sha256_bytes
 from pianoeval.training.crossval import Labels, Part, Study, nested_cross_validation
 from pianoeval.training.curves import no_predictions, predict_part
+from pianoeval.training.fitted import (
+    LAYER_WEIGHTS,
+    STEP,
+    bare,
+    fit_inputs,
+    label_digest,
+    load_fit,
+    model_key,
+    save_fit,
+    unpack_fit,
+)
 from pianoeval.training.relabel import exchanged_labels, predict_label_sets
 
 _log = logging.getLogger(__name__)
-
-STEP = "probe"
-CODE_VERSION = 1
-# Columns that decide who trains with whom, inside and outside.
-_GROUP_COLUMNS = [
-    "clip", "sha256", "composition", "movement", "segment", "content_group", "player", "parent",
-]  # fmt: skip
 
 
 def predict_features(
@@ -59,7 +61,8 @@ def predict_features(
     -------
     DataFrame
         The columns of ``crossval.PREDICTION_COLUMNS`` and ``features``, the name of the view, of
-        a control, or of a point of the learning curve.
+        a control, or of a point of the learning curve. What ``layer_mlp`` learned of layers is
+        in ``attrs["layer_weights"]``: records of ``features, scheme, fold, layer, weight``.
         Without rows for the symbolic features of a corpus that has no MIDI at all.
 
     Raises
@@ -81,6 +84,7 @@ def predict_features(
         _log.warning("no clip has MIDI: symbolic features are left out")
         return no_predictions().assign(features=pd.Series([], dtype="str"))
     tables: list[pd.DataFrame] = []
+    weights: list[dict[str, Any]] = []
     for name, wanted in views.items():
         view = load_view(features, name, params, paths, manifest["clip"].tolist())
         values, dimensions = label_matrix(labels, params.probe.task, view.clips)
@@ -93,9 +97,12 @@ def predict_features(
                 extra |= _learning_curve(name, study, folds, inputs, cache)
             elif params.probe.controls.labels or params.probe.learning_curve.percents:
                 _log.warning("%s has no ridge: no controls and no learning curve", name)
-        own = _predict_view(name, study, folds, wanted.models, inputs, cache)
+        own = predict_view(name, study, folds, wanted.models, inputs, cache)
         tables += [table.assign(features=key) for key, table in ({name: own} | extra).items()]
-    return pd.concat(tables, ignore_index=True)
+        weights += [{"features": name, **row} for row in own.attrs.get(LAYER_WEIGHTS, [])]
+    found = pd.concat([bare(table) for table in tables], ignore_index=True)
+    found.attrs[LAYER_WEIGHTS] = weights
+    return found
 
 
 def _check_labels(params: Params, corpus: str, labels: pd.DataFrame) -> None:
@@ -141,7 +148,7 @@ def members(models: Sequence[ModelName], probe: ProbeParams) -> list[ModelName]:
     return single
 
 
-def _predict_view(
+def predict_view(
     name: str,
     study: Study,
     folds: pd.DataFrame,
@@ -153,17 +160,31 @@ def _predict_view(
     tables: dict[ModelName, pd.DataFrame] = {}
     for model in members(models, study.probe):
         key = model_key(study, inputs, model)
-        found = _load(cache, key)
+        found = load_fit(cache, key)
         if found is None:
-            found = nested_cross_validation(study, folds, [model], f"{name} {model}").predictions
-            _save(cache, key, found, {"view": name, "model": model})
+            made = nested_cross_validation(study, folds, [model], f"{name} {model}")
+            found = made.predictions
+            learned = _layer_weights(made.selection)
+            found.attrs[LAYER_WEIGHTS] = learned
+            save_fit(cache, key, found, {"view": name, "model": model, LAYER_WEIGHTS: learned})
         tables[model] = found
-    parts = list(tables.values())
+    weights = [row for table in tables.values() for row in table.attrs[LAYER_WEIGHTS]]
+    parts = [bare(table) for table in tables.values()]
     if ENSEMBLE in models:
         mean = np.mean([tables[m]["prediction"].to_numpy() for m in study.probe.ensemble], axis=0)
         first = tables[study.probe.ensemble[0]]
         parts.append(first.assign(model=ENSEMBLE, seed=0, prediction=mean.astype(np.float32)))
-    return pd.concat(parts, ignore_index=True)
+    found = pd.concat(parts, ignore_index=True)
+    found.attrs[LAYER_WEIGHTS] = weights
+    return found
+
+
+def _layer_weights(selection: pd.DataFrame) -> list[dict[str, Any]]:
+    """What was learned of layers: ``scheme, fold, layer, weight``."""
+    rows = selection[selection["parameter"] == "layer_weights"]
+    rows = rows.rename(columns={"dimension": "layer", "value": "weight"})
+    records = rows[["scheme", "fold", "layer", "weight"]].to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in records]
 
 
 def _label_controls(
@@ -181,17 +202,17 @@ def _label_controls(
     exchanged = exchanged_labels(study, labels, study.probe.controls)
     sets = {name: study.labels} | {f"{name}{MARK}{c}": found for c, found in exchanged.items()}
     keys = {
-        row: model_key(study, inputs | {"labels": _label_digest(found)}, "ridge")
+        row: model_key(study, inputs | {"labels": label_digest(found)}, "ridge")
         for row, found in sets.items()
     }
-    tables = {row: _load(cache, keys[row]) for row in sets if row != name}
+    tables = {row: load_fit(cache, keys[row]) for row in sets if row != name}
     wanted = [row for row, table in tables.items() if table is None]
     if wanted:
         if not cache.has(STEP, keys[name]):
             wanted.insert(0, name)
         found = predict_label_sets(study, folds, [sets[r] for r in wanted], f"{name} controls")
         for row, table in zip(wanted, found, strict=True):
-            _save(cache, keys[row], table, {"view": row, "model": "ridge"})
+            save_fit(cache, keys[row], table, {"view": row, "model": "ridge"})
             tables[row] = table
     return {row: table for row, table in tables.items() if table is not None and row != name}
 
@@ -208,68 +229,11 @@ def _learning_curve(
         item = cache.get(STEP, key)
         if item is None:
             table, left_out = predict_part(study, folds, part, row)
-            _save(cache, key, table, {"view": row, "model": "ridge", "left_out": left_out})
+            save_fit(cache, key, table, {"view": row, "model": "ridge", "left_out": left_out})
         else:
-            table, left_out = _unpack(item), item.meta["left_out"]
+            table, left_out = unpack_fit(item), item.meta["left_out"]
         for scheme, reason in left_out.items():
             _log.warning("%s is left out under '%s': %s", row, scheme, reason)
         if len(table):
             tables[row] = table
     return tables
-
-
-def model_key(study: Study, inputs: Mapping[str, str], model: ModelName) -> str:
-    """Key of the predictions of one model, trained on all of the training side or on a part."""
-    config: dict[str, object] = {
-        "model": model,
-        "parameters": getattr(study.probe, model),
-        **_shared(study),
-    }
-    if study.part is not None:
-        config["part"] = {"percent": study.part.percent, "seed": study.part.seed}
-    return item_key(STEP, CODE_VERSION, inputs, config)
-
-
-def _shared(study: Study) -> dict[str, object]:
-    """Parameters that concern every model: the task, and how inner groups are cut."""
-    probe = study.probe
-    return {
-        "task": probe.task,
-        "inner_folds": probe.ridge.inner_folds,
-        "validation_fraction": probe.mlp.validation_fraction,
-    }
-
-
-def fit_inputs(study: Study, folds: pd.DataFrame) -> dict[str, str]:
-    """Digests of all that a fit reads."""
-
-    def digest(table: pd.DataFrame) -> str:
-        return sha256_bytes(table.to_csv(index=False).encode())
-
-    view = study.view
-    return {
-        "features": sha256_bytes(view.x.tobytes() + str(view.x.shape).encode()),
-        "labels": _label_digest(study.labels),
-        "clips": sha256_bytes("|".join(view.clips).encode()),
-        "groups": digest(study.manifest[_GROUP_COLUMNS]),
-        "folds": digest(folds),
-    }
-
-
-def _label_digest(labels: Labels) -> str:
-    return sha256_bytes(labels.values.tobytes() + "|".join(labels.dimensions).encode())
-
-
-def _save(cache: ItemCache, key: str, table: pd.DataFrame, meta: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    cache.put(STEP, key, {"parquet": np.frombuffer(buffer.getvalue(), np.uint8)}, meta)
-
-
-def _load(cache: ItemCache, key: str) -> pd.DataFrame | None:
-    item = cache.get(STEP, key)
-    return None if item is None else _unpack(item)
-
-
-def _unpack(item: Item) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(item.arrays["parquet"].tobytes()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import soundfile
 
 from pianoeval.audio.pitch import contour_corpus
-from pianoeval.audio.render import render_corpus, render_jobs
-from pianoeval.cache import ItemCache
+from pianoeval.audio.render import render_corpus, render_item, render_jobs
+from pianoeval.cache import Blocks, ItemCache
 from pianoeval.errors import BadInputError, ConfigError
 from pianoeval.midi.io import Performance, write_midi
 from pianoeval.params import (
@@ -104,3 +105,29 @@ def test_refusals(corpus: tuple[pd.DataFrame, Path], params: Params, tmp_path: P
         render_jobs(manifest.assign(start_s=0.5), root, "grand", params)
     with pytest.raises(BadInputError, match="missing"):
         render_jobs(manifest, tmp_path / "elsewhere", "grand", params)
+
+
+def test_a_long_recording_is_decoded_in_parts_to_the_same_item(
+    corpus: tuple[pd.DataFrame, Path], params: Params, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    manifest, root = corpus
+    jobs = {job.clip: job for job in render_jobs(manifest, root, "grand", params)}
+    job = jobs["recorded"].payload
+    whole, long = ItemCache(tmp_path / "whole"), ItemCache(tmp_path / "long")
+    whole.put("audio", "ab" * 32, *render_item(job))
+    monkeypatch.setattr("pianoeval.audio.render._WHOLE_SAMPLES", 1000)
+    monkeypatch.setattr("pianoeval.audio.wave._PART", 777)
+    arrays, meta = render_item(job)
+    assert isinstance(arrays["frames"], Blocks)
+    long.put("audio", "ab" * 32, arrays, meta)
+    a, b = whole.get("audio", "ab" * 32), long.get("audio", "ab" * 32)
+    assert a is not None
+    assert b is not None
+    np.testing.assert_array_equal(a.arrays["frames"], b.arrays["frames"])
+    np.testing.assert_allclose(a.arrays["level"], b.arrays["level"], rtol=2e-7)
+    louder = RenderParams.model_construct(**dict(RenderParams()) | {"recording_gain_db": 20.0})
+    loud = replace(job, render=louder)
+    with pytest.raises(BadInputError, match="clips by"):
+        long.put("audio", "cd" * 32, *render_item(loud))
+    assert not long.has("audio", "cd" * 32)

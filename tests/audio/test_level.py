@@ -6,7 +6,7 @@ import numpy as np
 import pyloudnorm
 import pytest
 
-from pianoeval.audio.level import FLOOR_DB, LUFS_GATE, level_features
+from pianoeval.audio.level import FLOOR_DB, LUFS_GATE, LevelMeter, level_features
 from pianoeval.errors import BadInputError
 
 RATE_HZ = 48_000
@@ -50,3 +50,27 @@ def test_floors_and_short_clips() -> None:
         level_features(np.zeros(0, np.float32), RATE_HZ)
     with pytest.raises(BadInputError):
         level_features(np.array([np.nan], np.float32), RATE_HZ)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 7.123])
+@pytest.mark.parametrize("size", [1000, 44_100, 10**6])
+def test_level_in_parts_is_the_level(seconds: float, size: int) -> None:
+    n = round(seconds * 44_100)
+    rng = np.random.default_rng(0)
+    swell = np.where(np.arange(n) < n // 3, 0.001, 0.4)  # some of it falls under the gates
+    audio = (swell * rng.standard_normal(n)).clip(-1, 1).astype(np.float32)
+    meter = LevelMeter(44_100, n)
+    for begin in range(0, n, size):
+        meter.add(audio[begin : begin + size])
+        meter.add(audio[:0])
+    np.testing.assert_allclose(meter.features(), level_features(audio, 44_100), rtol=2e-7)
+
+
+def test_level_in_parts_of_silence_and_of_what_is_no_number() -> None:
+    meter = LevelMeter(44_100, 44_100)
+    meter.add(np.zeros(44_100, np.float32))
+    np.testing.assert_array_equal(
+        meter.features(), level_features(np.zeros(44_100, np.float32), 44_100)
+    )
+    with pytest.raises(BadInputError, match="finite"):
+        meter.add(np.array([np.nan], np.float32))

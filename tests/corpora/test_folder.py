@@ -251,7 +251,7 @@ def test_unreadable_recordings_are_quarantined(raw: Path) -> None:
     assert "long" in manifest.index
     # The label of a quarantined clip is not an error, and goes with it.
     assert list(labels_of(raw)["clip"]) == ["anna--waltz"]
-    _, quarantined = run(raw, MidiLimits(max_duration_s=2.5))
+    _, quarantined = run(raw, MidiLimits(max_recording_s=2.5))
     assert "3 s of audio" in quarantined["long"]
 
 

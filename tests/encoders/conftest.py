@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from encoder_cases import PARAMS, RATE_HZ, load
+from encoder_cases import RATE_HZ, case_params, load
 from numpy.typing import NDArray
 
 from pianoeval.encoders.base import Encoder
+from pianoeval.paths import cache_root
+
+
+@pytest.fixture(scope="session")
+def _shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty cache, but for the assets that have been fetched."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "assets").symlink_to((cache_root() / "assets").absolute())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint_cache(_shelf: Path) -> Iterator[Path]:
+    """Where a module's checkpoints lie; checkpoints of real models are not touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIANOEVAL_CACHE", str(_shelf))
+        yield _shelf
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +37,7 @@ def loaded() -> Callable[[str], Encoder]:
 
     def get(kind: str) -> Encoder:
         if kind not in known:
-            known[kind] = load(PARAMS[kind])
+            known[kind] = load(case_params(kind))
         return known[kind]
 
     return get

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from encoder_cases import PARAMS
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pianoeval.cache import Item, ItemCache
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.encoders.extract import EmbedJob, embed_audio, embed_corpus, embed_item, embed_jobs
 from pianoeval.errors import BadInputError, ConfigError, MissingAssetError, PianoevalError
-from pianoeval.params import EncoderParams, Params, RunParams
+from pianoeval.params import EncoderParams, MelParams, Params, RunParams, TranskunParams
 from pianoeval.store import RaggedStore, write_store
 
 I2 = NDArray[np.int16]
@@ -61,16 +63,16 @@ def test_keys_follow_the_numbers_and_not_the_names(audio_store: Path) -> None:
     def keys(name: str, **encoders: EncoderParams) -> list[str]:
         return [job.key for job in embed_jobs(audio_store, name, make_params(**encoders))]
 
-    mel, transkun = EncoderParams(kind="mel"), EncoderParams(kind="transkun")
+    mel, transkun = MelParams(), TranskunParams()
     base = keys("a", a=transkun)
     assert keys("b", b=transkun) == base
-    assert keys("b", b=EncoderParams(kind="transkun", layers="1..6,ctx")) == base
+    assert keys("b", b=TranskunParams(layers="1..6,ctx")) == base
     assert len(set(base)) == 3
     for other in (
-        EncoderParams(kind="transkun", layers="4"),
-        EncoderParams(kind="transkun", precision="bfloat16"),
-        EncoderParams(kind="transkun", chunk_s=5),
-        EncoderParams(kind="transkun", weights="random"),
+        TranskunParams(layers="4"),
+        TranskunParams(precision="bfloat16"),
+        TranskunParams(chunk_s=5),
+        TranskunParams(weights="random"),
         mel,
     ):
         assert not set(keys("a", a=other)) & set(base)
@@ -116,9 +118,11 @@ class Loud(Encoder):
 
     spec = EncoderSpec("loud", "loud", 100, 100, 10, 1, ("1",), 1, "float32", "", 1)
 
-    def _encode(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+    device = torch.device("cpu")
+
+    def forward(self, chunks: Tensor, n_samples: Sequence[int]) -> Tensor:
         shape = (len(chunks), self.spec.n_frames(chunks.shape[1]), 1, 1)
-        return np.full(shape, min(float(chunks.max()) * 1e6, 1e38), np.float32)
+        return torch.full(shape, min(float(chunks.max()) * 1e6, 1e38))
 
 
 def test_values_that_float16_cannot_hold_are_an_error() -> None:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pianoeval.encoders.base import Encoder
+from pianoeval.encoders.linear import linear
 from pianoeval.encoders.registry import create_encoder, required_assets
-from pianoeval.encoders.transkun import summarise_hops, summarise_stream, transkun_spec
-from pianoeval.encoders.transkun_net import FrontEnd, TranskunNet, _Block, linear, n_steps, rms_norm
-from pianoeval.encoders.transkun_random import random_state
-from pianoeval.encoders.transkun_weights import _block, convert_state, load_state
+from pianoeval.encoders.transkun.encoder import summarise_hops, summarise_stream, transkun_spec
+from pianoeval.encoders.transkun.net import FrontEnd, TranskunNet, _Block, n_steps, rms_norm
+from pianoeval.encoders.transkun.untrained import random_state
+from pianoeval.encoders.transkun.weights import _block, convert_state, load_state
 from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError
 from pianoeval.params import TranskunParams
 
@@ -143,7 +144,7 @@ def test_linear_and_norm_equal_torch() -> None:
     plain = F.linear(x, weight, bias)
     close = {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(linear(x, weight, bias), plain, **close)
-    torch.testing.assert_close(linear(x, weight, bias, gelu=True), F.gelu(plain), **close)
+    torch.testing.assert_close(linear(x, weight, bias, then="gelu"), F.gelu(plain), **close)
     torch.testing.assert_close(rms_norm(x), F.rms_norm(x, (256,), None, 1e-6))
 
 

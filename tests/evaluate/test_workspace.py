@@ -206,8 +206,9 @@ def test_diagnostics_and_maps(evaluated: CorpusPaths) -> None:
     found = diagnosed(evaluated)
     assert set(found) == {
         "task", "confidence", "margin", "metric", "schemes", "examples", "learning", "covariates",
-        "latent",
+        "latent", "layer_weights",
     }  # fmt: skip
+    assert found["layer_weights"] == []  # no view learns any
     assert list(found["schemes"]) == ["segment", "movement"]
     best = found["schemes"]["movement"]
     assert set(best["models"]) == {"symbolic/ridge", "mel/ridge"}  # mel-quiet is worse than mel

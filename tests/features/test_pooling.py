@@ -9,7 +9,7 @@ import pytest
 
 from pianoeval.cache import Item
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
-from pianoeval.features.pooling import PooledStore, pool_frames, pool_store
+from pianoeval.features.pooling import STATS, PooledStore, pool_clip, pool_frames, pool_store
 from pianoeval.store import RaggedStore, write_store
 
 LAYERS = ["1", "2", "ctx"]
@@ -96,3 +96,28 @@ def test_damage_is_seen(store: RaggedStore, tmp_path: Path) -> None:
     assert PooledStore(path).matrix("2..ctx").values.shape == (3, 2 * 4 + 3)
     with pytest.raises(PianoevalError, match="not a store"):
         PooledStore(tmp_path / "absent.zarr")
+
+
+def test_long_clips_are_pooled_in_blocks_to_the_same_values(
+    store: RaggedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [pool_clip(store, clip, STATS) for clip in store.clips]
+    for clip, values in zip(store.clips, whole, strict=True):
+        np.testing.assert_array_equal(pool_frames(store.frames(clip), STATS), values)
+    monkeypatch.setattr("pianoeval.features.pooling.WHOLE_FRAMES", 4)
+    monkeypatch.setattr("pianoeval.features.pooling.BLOCK_FRAMES", 3)
+    for clip, values in zip(store.clips, whole, strict=True):
+        for found in (pool_clip(store, clip, STATS), pool_frames(store.frames(clip), STATS)):
+            np.testing.assert_allclose(found, values, rtol=1e-6)
+            np.testing.assert_array_equal(found[:, [0, 2, 3]], values[:, [0, 2, 3]])
+
+
+def test_many_clips_are_written_in_groups_to_the_same_values(
+    store: RaggedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_store(store, ["mean", "std"], tmp_path / "a.zarr")
+    monkeypatch.setattr("pianoeval.features.pooling._ROWS_A_CHUNK", 2)
+    pool_store(store, ["mean", "std"], tmp_path / "b.zarr")
+    a, b = PooledStore(tmp_path / "a.zarr"), PooledStore(tmp_path / "b.zarr")
+    for layer in LAYERS:
+        np.testing.assert_array_equal(a.layer(layer), b.layer(layer))

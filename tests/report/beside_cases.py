@@ -128,6 +128,11 @@ def make_diagnostics(views: tuple[str, ...] = ("symbolic", "transkun-4")) -> dic
             for view in views
         ] + [{"view": "mel", "source": "mel", "n_clips": 0, "neighbours": None, "reason": "no"}],
         "examples": {},
+        "layer_weights": [
+            {"view": "transkun", "scheme": scheme, "layer": layer, "mean": mean, "low": mean - 0.1,
+             "high": mean + 0.1, "folds": 4}
+            for scheme in ("content", "movement") for layer, mean in (("1", 0.25), ("ctx", 0.75))
+        ],
         "learning": [
             {"view": view, "scheme": scheme, "model": "ridge", "fraction": f,
              "n_train": round(900 * f), "value": top * f**0.5 - drop, "ci_low": top * f**0.5 - 0.2,

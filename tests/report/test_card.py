@@ -145,6 +145,26 @@ def test_a_licence_is_never_invented(
     assert {k: v for k, v in found.items() if k.startswith("license")} == expected
 
 
+def test_a_non_commercial_encoder_bars_the_licence_of_the_corpus(
+    report: CorpusReport, card: str
+) -> None:
+    assert "commercial" not in card.replace("Not for", "")
+    config = make_config(report)
+    config["assets"].append(
+        {"name": f"OpenMuQ/MuQ-large-msd-iter@{'b' * 40}", "licence": "CC BY-NC 4.0",
+         "note": "weights of the frozen encoder muq, digest 0123456789ab", "sha256": "01"}
+    )  # fmt: skip
+    found = model_card(config, report)
+    assert front(found)["license"] == "other"
+    assert front(found)["license_name"] == "non-commercial-encoder-see-the-card"
+    [row] = [line for line in found.splitlines() if line.startswith("| OpenMuQ/")]
+    assert "b" * 40 in row
+    assert "CC BY-NC 4.0" in row
+    assert "digest 0123456789ab" in row
+    assert "whose licence forbids commercial use" in found
+    ModelCard(found)
+
+
 def test_limits_and_use_are_told(card: str, report: CorpusReport) -> None:
     assert "4 movements of 3 compositions" in card
     assert "Not for judging people" in card

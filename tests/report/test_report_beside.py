@@ -17,6 +17,7 @@ from pianoeval.paths import CorpusPaths
 from pianoeval.report import load_corpus_report
 from pianoeval.report.extras import COMPARISON_COLUMNS, floats, read_beside
 from pianoeval.report.html import environment, render
+from pianoeval.report.layer_weights import layer_tables
 from pianoeval.report.learning import learning_curves
 from pianoeval.report.sections import sections
 
@@ -135,6 +136,7 @@ def test_diagnostics_of_an_older_version_leave_parts_out() -> None:
             **sections(spoilt_report, "c1"), "id": "c1", "name": "x", "main": "movement",
             "simulated": False,
             "has_clips": True, "figures": {"learning": learning_curves(spoilt_report, "c1")},
+            "layer_weights": layer_tables(spoilt_report),
         }  # fmt: skip
         assert Structure(page.render(c=context)).open == []
 

@@ -191,7 +191,9 @@ def test_a_corpus_too_small_for_the_perceptron_serves_the_others(
     subset = folds[folds["scheme"] == "movement"]
     table = nested_cross_validation(tiny, subset, ["ridge"], "toy").predictions
     assert table["clip"].nunique() == 3
-    with pytest.raises(ConfigError, match=r"no validation group.*\n  next: remove mlp from views"):
+    with pytest.raises(
+        ConfigError, match=r"no validation group.*\n  next: remove mlp and layer_mlp"
+    ):
         nested_cross_validation(tiny, subset, ["mlp"], "toy")
 
 

@@ -348,6 +348,32 @@ def write_results(paths: CorpusPaths, params: Params) -> None:
     (paths.results / "summary.json").write_text('{"simulated": false}')
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"revision": "b" * 40, "digest": "0" * 64},
+         (f"OpenMuQ/MuQ-large-msd-iter@{'b' * 40}", "0" * 64)),
+        ({"digest": "0" * 64}, ("OpenMuQ/MuQ-large-msd-iter", "0" * 64)),
+        ({"weights": "random"}, None),
+    ],
+)  # fmt: skip
+def test_weights_of_a_checkpoint_are_named_with_their_licence(
+    paths: CorpusPaths, changes: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    """Features may be exported where the checkpoint itself is not."""
+    clips = write_clips(paths)
+    for instrument in ("grand", "upright"):
+        write_pooled(paths, instrument, clips)
+    data = make_params().model_dump(mode="json")
+    data["encoders"]["mel"] = {"kind": "muq", "model": "OpenMuQ/MuQ-large-msd-iter"} | changes
+    assets = train_final(paths, parse_params(data), "mel-2", "ridge").config["assets"]
+    fonts = ["fluidr3-pianos", "generaluser-gs"]
+    assert [asset["name"] for asset in assets[-2:]] == fonts
+    named = [(asset["name"], asset["sha256"]) for asset in assets[:-2]]
+    assert named == ([expected] if expected else [])
+    assert all("CC BY-NC 4.0" in asset["licence"] for asset in assets[:-2])
+
+
 def test_the_command_writes_model_and_card(
     paths: CorpusPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

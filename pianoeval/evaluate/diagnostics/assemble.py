@@ -15,6 +15,7 @@ from pianoeval.evaluate.diagnostics.examples import examples
 from pianoeval.evaluate.diagnostics.group_errors import group_errors
 from pianoeval.evaluate.diagnostics.judged import METRIC, Judged, best_of_sources, judged_clips
 from pianoeval.evaluate.diagnostics.latent import latent_maps
+from pianoeval.evaluate.diagnostics.layer_weights import layer_weights
 from pianoeval.evaluate.diagnostics.learning import learning_curves
 from pianoeval.evaluate.diagnostics.pair_confusion import headline_margin, pair_confusion
 from pianoeval.evaluate.diagnostics.residuals import residual_correlations
@@ -47,7 +48,8 @@ def diagnostics(
     -------
     found : dict
         JSON-able: what :func:`diagnose` gives, ``covariates`` (how many clips have each, and where
-        it was read) and ``latent`` (:func:`~pianoeval.evaluate.diagnostics.latent.latent_maps`).
+        it was read), ``layer_weights`` and ``latent``
+        (:func:`~pianoeval.evaluate.diagnostics.latent.latent_maps`).
     maps : DataFrame
         Columns ``view, clip, x, y``.
 
@@ -59,6 +61,7 @@ def diagnostics(
     covariates = read_covariates(paths, params, state.manifest)
     known = {name: c.values for name, c in covariates.items() if c.source is not None}
     found = diagnose(state, results, folds, known, params)
+    found["layer_weights"] = layer_weights([paths.predictions(f) for f in params.axes.features])
     found["covariates"] = {name: c.described() for name, c in covariates.items()}
     # A view of which nothing was predicted has no row: there may be no features at all.
     maps, found["latent"] = latent_maps(

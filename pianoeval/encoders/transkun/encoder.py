@@ -27,8 +27,9 @@ from torch import Tensor
 from pianoeval.assets import ASSETS
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.encoders.layers import parse_layers
+from pianoeval.encoders.linear import linear
 from pianoeval.encoders.settings import common_fields, overlap_frames, random_options
-from pianoeval.encoders.transkun_net import (
+from pianoeval.encoders.transkun.net import (
     DIM,
     HOP,
     N_LAYERS,
@@ -36,11 +37,10 @@ from pianoeval.encoders.transkun_net import (
     SAMPLE_RATE_HZ,
     WINDOW,
     TranskunNet,
-    linear,
 )
-from pianoeval.encoders.transkun_random import VERSION as RANDOM_VERSION
-from pianoeval.encoders.transkun_random import random_state
-from pianoeval.encoders.transkun_weights import ASSET, convert_state, load_state
+from pianoeval.encoders.transkun.untrained import VERSION as RANDOM_VERSION
+from pianoeval.encoders.transkun.untrained import random_state
+from pianoeval.encoders.transkun.weights import ASSET, convert_state, load_state
 from pianoeval.errors import ConfigError
 from pianoeval.params import TranskunParams
 

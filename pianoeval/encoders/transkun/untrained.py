@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from pianoeval.encoders.transkun_net import DIM, N_LAYERS, N_MELS, PATCH, SAMPLE_RATE_HZ, WINDOW
+from pianoeval.encoders.transkun.net import DIM, N_LAYERS, N_MELS, PATCH, SAMPLE_RATE_HZ, WINDOW
 
 # Part of the embedding key: raised when other weights come of the same seed.
 VERSION = 1

@@ -3,7 +3,7 @@
 Yujia Yan and Zhiyao Duan, "Scoring Time Intervals using Non-Hierarchical Transformer for
 Automatic Piano Transcription", ISMIR 2024. The architecture and the weights are theirs: MIT
 License, Copyright (c) 2021 Yujia Yan; the notice is kept in
-:mod:`pianoeval.encoders.transkun_weights`. This is an own implementation: the published package
+:mod:`pianoeval.encoders.transkun.weights`. This is an own implementation: the published package
 is not needed.
 
 Audio at 44.1 kHz becomes log-mel spectra under six windows every 1024 samples; a convolutional
@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pianoeval.encoders.linear import linear
 from pianoeval.errors import CorruptDataError
 
 SAMPLE_RATE_HZ = 44_100
@@ -37,17 +38,6 @@ N_LAYERS = 6
 N_MELS = 229
 EVENTS = (-64, -67, *range(21, 109))  # CC 64 (sustain), CC 67 (soft), MIDI keys 21..108
 _EPS = 1e-5
-_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # absent from builds without oneDNN
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
-    """``x W' + b``, with exact GELU if wanted; rows (n, in) to (n, out)."""
-    if _ONEDNN and x.device.type == "cpu":
-        name, algorithm = ("gelu", "none") if gelu else ("none", "")
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], algorithm)
-        return y
-    plain = F.linear(x, weight, bias)
-    return F.gelu(plain) if gelu else plain
 
 
 def rms_norm(x: Tensor) -> Tensor:
@@ -135,7 +125,7 @@ class _Axis(nn.Module):
         """Add attention and feed-forward output to ``rows`` (float32), in place."""
         rows += linear(heard, self.out.weight, self.out.bias)
         normed = rms_norm(rows).to(heard.dtype)
-        hidden = linear(normed, self.up.weight, self.up.bias, gelu=True)
+        hidden = linear(normed, self.up.weight, self.up.bias, then="gelu")
         rows += linear(hidden, self.down.weight, self.down.bias)
 
 
@@ -185,7 +175,7 @@ class TranskunNet(nn.Module):
     Parameters
     ----------
     state : mapping
-        Weights as :func:`pianoeval.encoders.transkun_weights.convert_state` lays them out.
+        Weights as :func:`pianoeval.encoders.transkun.weights.convert_state` lays them out.
     max_samples : int
         Longest input; its position embeddings are computed once, shorter input takes a prefix.
     dtype : torch.dtype

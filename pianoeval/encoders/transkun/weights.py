@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from pianoeval.assets import asset_path
-from pianoeval.encoders.transkun_net import N_LAYERS, WINDOW
+from pianoeval.encoders.transkun.net import N_LAYERS, WINDOW
 from pianoeval.errors import CorruptDataError
 
 ASSET = "transkun-2.0"

@@ -1,0 +1,1 @@
+"""Audio-MAE: a vision transformer over spectrogram patches."""

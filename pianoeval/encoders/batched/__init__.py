@@ -1,0 +1,1 @@
+"""Extraction in batches on one device, with threads around it."""

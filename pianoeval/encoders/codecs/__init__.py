@@ -1,0 +1,1 @@
+"""Encoders of neural codecs: DAC, and Jukebox's VQ-VAE."""

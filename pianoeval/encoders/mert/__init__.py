@@ -1,0 +1,1 @@
+"""MERT: a HuBERT that learned music."""

@@ -1,0 +1,1 @@
+"""MuQ: a conformer over mel spectrograms."""

@@ -1,0 +1,1 @@
+"""A piano transcription network: Transkun 2.0."""
