@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError  # only the error: torch.load raises it
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
             return dict(load_file(path))
         return _unwrapped(_read_torch(path), path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError,
+    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError,
             KeyError, TypeError, AttributeError, IndexError, ImportError) as error:  # fmt: skip
         # What torch raises for a broken or foreign file depends on where it breaks.
         reason = str(error).strip().splitlines() or [type(error).__name__]
