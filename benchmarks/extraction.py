@@ -11,8 +11,10 @@ ours, which tells apart what the runner and what the network gain. Ours
 starts from the same files too: into an audio store, then ``embed_corpus`` with everything that
 belongs to it (resampling, float16, hashes, item cache, store), two processes on two cores. On a
 busy machine a peer of several threads spends its time waiting for them, and only processor times
-with ``--threads 1`` mean something. Each row is a process of its own;
-times hold its start and the loading of weights. The last row of a setting runs again: all cached.
+with ``--threads 1`` mean something. Each row is a process of its own; the first pair of ratios
+holds its start and the loading of weights. The last row runs again: all cached. The second pair
+("more x") is of what a second of audio costs beyond that: each row runs on short files too, one of
+10 s a core, so that as many processes start; from the times of both, and the difference in audio.
 
 ``limit``: FLOP/s of the forward pass, and of the whole extraction of clips in memory, over a large
 matrix product of the same precision on the same device (no TF32); and the share of its time in
@@ -32,13 +34,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pianoeval.builder import n_cores
+
 RATE_HZ = 44_100
+SHORT_S = 10.0  # a piece of the peer's, so that whatever is compiled is compiled
 PEER = Path(__file__).with_name("peer.py")
 PAPER_LAYERS = {"transkun": "4", "muq": "9..12", "mert": "7..12"}
 PRECISIONS = ("float32", "bfloat16")
@@ -53,7 +58,8 @@ def make_params(encoder: str, layers: str, precision: str, device: str) -> Any:
     common = {"layers": layers, "precision": precision, "device": device}
     common["compile"] = device == "cuda"
     if encoder != "transkun":
-        return CheckpointParams(kind=encoder, weights="random", **common)
+        # The peer takes short last pieces, too.
+        return CheckpointParams(kind=encoder, weights="random", last_chunk="short", **common)
     try:
         asset_path("transkun-2.0")
         weights = "pretrained"
@@ -62,23 +68,30 @@ def make_params(encoder: str, layers: str, precision: str, device: str) -> Any:
     return TranskunParams(weights=weights, **common)
 
 
-def write_files(folder: Path, seconds: float) -> list[Path]:
-    """Decaying tones of 8 to 24 s, 16 bit: audio of any content takes the same time."""
+def lengths_s(seconds: float) -> Iterator[float]:
+    """8 to 24 s each, until there are enough."""
+    draw, left = np.random.default_rng(1), seconds
+    while left > 0:
+        yield (length := draw.uniform(8, 24))
+        left -= length
+
+
+def write_files(folder: Path, lengths: Iterable[float]) -> float:
+    """Decaying tones, 16 bit: audio of any content takes the same time. Their sum (s)."""
     import soundfile
 
     folder.mkdir(parents=True)
-    draw, files, left = np.random.default_rng(0), list[Path](), seconds
-    while left > 0:
-        n = int(draw.uniform(8, 24) * RATE_HZ)
-        t = np.arange(n) / RATE_HZ
+    draw, total = np.random.default_rng(0), 0
+    for number, length in enumerate(lengths):
+        t = np.arange(round(length * RATE_HZ)) / RATE_HZ
         tones = sum(
             np.sin(2 * np.pi * hz * t) * np.exp(-1.5 * ((t - start) % 4))
             for hz, start in zip(draw.uniform(100, 2000, 6), draw.uniform(0, 4, 6), strict=True)
         )
-        files.append(folder / f"{len(files):04d}.wav")
-        soundfile.write(files[-1], 0.05 * tones, RATE_HZ, subtype="PCM_16")
-        left -= n / RATE_HZ
-    return files
+        path = folder / f"{number:04d}.wav"
+        soundfile.write(path, 0.05 * tones, RATE_HZ, subtype="PCM_16")
+        total += len(t)
+    return total / RATE_HZ
 
 
 def ours(files: Sequence[Path], out: Path, encoder: str, options: dict[str, str]) -> None:
@@ -127,28 +140,40 @@ def peers(encoder: str) -> list[tuple[str, str, str]]:
 
 def compare(encoder: str, device: str, seconds: float, threads: int, folder: Path) -> None:
     """Print the table of ``peer``; ratios are to its first row."""
-    files = write_files(folder / "wav", seconds)
-    print(f"{encoder} on {device}: {len(files)} files, {seconds:g} s of audio at least")
-    print(f"{'':38}{'wall s':>8}{'cpu s':>8}{'wall x':>8}{'cpu x':>8}")
+    short_s = write_files(folder / "short", [SHORT_S] * n_cores())
+    whole_s = write_files(folder / "whole", lengths_s(max(seconds, 1.5 * short_s)))
+    print(f"{encoder} on {device}: {whole_s:.0f} s of audio; short: {short_s:.0f} s")
+    heads = ("wall s", "cpu s", "wall x", "cpu x", "more wall x", "more cpu x")
+    print(f"{'':38}" + "".join(f"{head:>{len(head) + 2}}" for head in heads))
     base: dict[str, float] = {}
 
-    def row(name: str, took: dict[str, float]) -> None:
+    def row(name: str, command: Sequence[str], *options: str, anew: bool = True) -> None:
+        if anew:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+        took: dict[str, float] = {}
+        for what in ("short", "whole"):
+            places = [str(folder / what), str(folder / "out" / what)]
+            for clock, spent in timed([*command, *places, *options]).items():
+                took[f"more {clock}"] = (spent - took.get(clock, 0.0)) / (whole_s - short_s)
+                took[clock] = spent
         base.update(base or took)
-        ratios = "".join(f"{base[clock] / took[clock]:8.2f}" for clock in ("wall", "cpu"))
-        print(f"{name:38}{took['wall']:8.1f}{took['cpu']:8.1f}{ratios}", flush=True)
+        line = f"{name:38}{took['wall']:8.1f}{took['cpu']:7.1f}"
+        for clock, width in (("wall", 8), ("cpu", 7), ("more wall", 13), ("more cpu", 12)):
+            # Nothing is left of a row that costs no more for more audio: it has no ratio.
+            ratio = f"{base[clock] / took[clock]:.2f}" if took[clock] > 0 else "-"
+            line += f"{ratio:>{width}}"
+        print(line, flush=True)
 
-    for number, (name, interpreter, network) in enumerate(peers(encoder)):
-        places = [str(folder / "wav"), str(folder / f"peer{number}")]
-        options = ["--device", device, "--threads", str(threads)]
-        row(name, timed([interpreter, str(PEER), network, *places, *options]))
-        shutil.rmtree(folder / f"peer{number}")
+    for name, interpreter, network in peers(encoder):
+        loop = [interpreter, str(PEER), network]
+        row(name, loop, "--device", device, "--threads", str(threads))
+    own = [sys.executable, __file__, "run-ours"]
     for precision in PRECISIONS:
         for name, layers in (("all layers", "all"), ("papers' layers", PAPER_LAYERS[encoder])):
-            options = {"layers": layers, "precision": precision, "device": device}
-            run = ["run-ours", str(folder), "--encoder", encoder, "--options", json.dumps(options)]
-            shutil.rmtree(folder / "ours", ignore_errors=True)
-            row(f"ours: {precision}, {name}", timed([sys.executable, __file__, *run]))
-    row("ours: again, all cached", timed([sys.executable, __file__, *run]))
+            chosen = {"layers": layers, "precision": precision, "device": device}
+            options = ["--encoder", encoder, "--options", json.dumps(chosen)]
+            row(f"ours: {precision}, {name}", own, *options)
+    row("ours: again, all cached", own, *options, anew=False)
 
 
 def limit(encoder: str, device: str, layers: str, repeats: int, seconds: float) -> None:
@@ -233,7 +258,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["peer", "limit", "run-ours"])
-    parser.add_argument("folder", nargs="?", type=Path, help="of a part that was started by peer")
+    parser.add_argument("folders", nargs="*", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--encoder", default="transkun", choices=list(PAPER_LAYERS))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--layers", default="all")
@@ -248,8 +273,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             compare(given.encoder, given.device, given.seconds, given.threads, Path(folder))
     else:
-        files = sorted((given.folder / "wav").glob("*.wav"))
-        ours(files, given.folder / "ours", given.encoder, given.options)
+        files, out = given.folders
+        ours(sorted(files.glob("*.wav")), out, given.encoder, given.options)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def main() -> None:
         states, rate = own(given.encoder.removeprefix("ours-"), given.device)
     else:
         states, rate = {"mert": hubert, "muq": muq}[given.encoder](given.device)
-    given.out.mkdir()
+    given.out.mkdir(parents=True)
     for path in sorted(given.folder.glob("*.wav")):
         audio, _ = librosa.load(path, sr=rate)
         found = []

@@ -5,11 +5,10 @@ What is being written has a name of its own; it is flushed to disk and then rena
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
+import secrets
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.util import Finalize
@@ -19,7 +18,6 @@ from pianoeval.errors import PianoevalError
 
 log = logging.getLogger(__name__)
 _ABANDONED_S = 24 * 3600.0  # nobody computes the next part of a file for so long
-_numbers = itertools.count()
 
 
 class PartialFile:
@@ -41,7 +39,8 @@ class PartialFile:
     def __init__(self, target: Path, folder: Path | None = None) -> None:
         self.target = target
         folder = folder or target.parent
-        mark = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        # The name tells people whose it is; containers may share host name and process number.
+        mark = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
         self.path = folder / f".{target.name}.{mark}"
         # A worker that is told to end runs multiprocessing's finalizers, but no 'finally'.
         self._clean = Finalize(None, self.path.unlink, kwargs={"missing_ok": True}, exitpriority=0)
@@ -49,7 +48,7 @@ class PartialFile:
             with disk_errors(target):
                 make_shared(folder)
                 make_shared(target.parent)
-                self.stream = self.path.open("w+b")
+                self.stream = self.path.open("x+b")
         except PianoevalError:
             self._clean()
             raise
@@ -92,13 +91,16 @@ def write_atomic(target: Path, data: bytes) -> None:
         partial.abort()
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left in a folder of partial files, a day after their end."""
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
+def remove_abandoned(beside: PartialFile) -> None:
+    """Remove what killed processes left in its folder, a day after their end.
+
+    A new file's time is now by the file system's clock; the clock of a host may be wrong, and the
+    folder holds what others are writing.
+    """
+    now = os.fstat(beside.stream.fileno()).st_mtime
+    for path in beside.path.parent.iterdir():
         try:
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            if now - path.stat().st_mtime > _ABANDONED_S:
                 path.unlink()
                 log.info("removed %s, which a killed process had left", path)
         except (FileNotFoundError, PermissionError) as error:  # finished, or another user's
@@ -106,13 +108,13 @@ def remove_abandoned(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
+def disk_errors(target: Path, what: str = "cannot write") -> Iterator[None]:
     """Turn an OSError into one message with the next command."""
     try:
         yield
     except OSError as error:
         raise PianoevalError(
-            f"cannot write ({error.strerror}); what was computed before is kept",
+            f"{what} ({error.strerror}); what was computed before is kept",
             where=target.parent,
             next_step="free space or permissions, or set PIANOEVAL_CACHE to another folder; "
             "then: dvc repro",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pianoeval.atomic import remove_abandoned
+from pianoeval.atomic import disk_errors
 from pianoeval.itemfile import Array, Blocks, Item, ItemWriter, Layout, item_digest, read_item
 from pianoeval.paths import cache_root
 from pianoeval.provenance import canonical_json, sha256_bytes
@@ -62,6 +62,11 @@ class ItemCache:
         """Read and verify; a damaged item is reported, removed and counts as absent.
 
         Arrays of large items are mapped files, read only: their memory is the system's.
+
+        Raises
+        ------
+        PianoevalError
+            It is damaged and cannot be removed.
         """
         path = self.path(step, key)
         try:
@@ -70,7 +75,8 @@ class ItemCache:
             return None
         except ValueError as error:
             log.warning("cache item %s is damaged (%s); it is computed again", path, error)
-            path.unlink(missing_ok=True)
+            with disk_errors(path, "an item is damaged and cannot be removed"):
+                path.unlink(missing_ok=True)
             return None
 
     def put(
@@ -99,5 +105,4 @@ class ItemCache:
     def writer(self, step: str, key: str, layout: Layout, meta: Mapping[str, Any]) -> ItemWriter:
         """Begin an item whose arrays, of shapes and types in ``layout``, come in parts."""
         folder = self.root / step / _UNFINISHED
-        remove_abandoned(folder)
         return ItemWriter(self.path(step, key), folder, layout, meta)

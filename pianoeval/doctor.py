@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -66,6 +67,9 @@ def _packages() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             option = "--no-deps " if name == "tinysoundfont" else ""
             yield Finding("package", name, False, "not installed", f"pip install {option}{name}")
+    absent = "not here, needed by pianoeval embed --cluster only"
+    there = all(importlib.util.find_spec(name) for name in ("distributed", "dask_jobqueue"))
+    yield Finding("package", "dask", True, importlib.metadata.version("dask") if there else absent)
 
 
 def _cache() -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pianoeval.atomic import PartialFile, disk_errors
+from pianoeval.atomic import PartialFile, disk_errors, remove_abandoned
 from pianoeval.errors import PianoevalError
 from pianoeval.provenance import canonical_json, sha256_bytes
 
@@ -119,7 +119,7 @@ class ItemWriter:
     Parameters
     ----------
     target, folder : Path
-        As :class:`~pianoeval.atomic.PartialFile`.
+        As :class:`~pianoeval.atomic.PartialFile`; of the folder, what was abandoned is removed.
     layout : mapping
         ``{name: (shape, dtype)}`` of every array.
     meta : mapping
@@ -141,6 +141,7 @@ class ItemWriter:
         }
         self._rows = dict.fromkeys(self._layout, 0)
         self._partial = PartialFile(target, folder)
+        remove_abandoned(self._partial)
         self._write(0, header)
 
     def append(self, name: str, part: Array) -> None:

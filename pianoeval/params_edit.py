@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from pianoeval.atomic import write_atomic
-from pianoeval.errors import ConfigError
+from pianoeval.errors import ConfigError, PianoevalError
 
 
 def set_values(params_path: Path, block: Sequence[str], values: Mapping[str, str]) -> bool:
@@ -20,9 +21,11 @@ def set_values(params_path: Path, block: Sequence[str], values: Mapping[str, str
     Raises
     ------
     ConfigError
-        There is no such block.
+        There is no such block, or (with anchors) more than these values would change.
+    PianoevalError
+        The file cannot be written.
     """
-    text = params_path.read_text(encoding="utf-8")
+    text = old = params_path.read_bytes().decode("utf-8")  # line ends as they are
     node = _mapping(yaml.compose(text, yaml.SafeLoader), params_path)
     for key in block:
         found = {name.value: value for name, value in node.value}
@@ -42,8 +45,42 @@ def set_values(params_path: Path, block: Sequence[str], values: Mapping[str, str
     for begin, end, new in reversed(edits):
         text = text[:begin] + new + text[end:]
     if edits:
-        write_atomic(params_path, text.encode())
+        _check(old, text, block, values, params_path)
+        try:
+            write_atomic(params_path, text.encode())
+        except PianoevalError as error:  # it speaks of the cache
+            raise PianoevalError(
+                error.what, where=params_path,
+                next_step="free space or mend the permissions, then run the same command",
+            ) from error  # fmt: skip
     return bool(edits)
+
+
+def _check(
+    before: str, text: str, block: Sequence[str], values: Mapping[str, str], path: Path
+) -> None:
+    """The new text must mean what the old one did, and the values."""
+    place = want = _unshared(yaml.safe_load(before))
+    for key in block:
+        place = place[key]
+    place.update(values)
+    try:
+        good = yaml.safe_load(text) == want
+    except yaml.YAMLError:
+        good = False
+    if not good:
+        shown = ", ".join(f'{key}: "{value}"' for key, value in values.items())
+        raise ConfigError(
+            "cannot be written without changing something else, as anchors and aliases would",
+            where=f"{path}: {'.'.join(block)}", next_step=f"set by hand in this block: {shown}",
+        )  # fmt: skip
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which no block stands in two places."""
+    if isinstance(value, dict):
+        return {key: _unshared(part) for key, part in value.items()}
+    return [_unshared(part) for part in value] if isinstance(value, list) else value
 
 
 def _mapping(node: yaml.Node | None, path: Path) -> yaml.MappingNode:

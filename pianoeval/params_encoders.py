@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pianoeval.params_block import Block
 
-Layers = str | int | list[int | str]
+Layers = str | int | tuple[int | str, ...]  # hashable: workers know an encoder by its block
 
 
 class EncoderBlock(Block):
@@ -16,6 +16,9 @@ class EncoderBlock(Block):
 
     chunk_s: float = Field(10.0, gt=0, description="audio encoded at once")
     overlap_s: float = Field(0.0, ge=0, description="shared by neighbouring chunks of a long clip")
+    last_chunk: Literal["shifted", "short"] = Field(
+        "shifted", description="of a long clip: as long as the others, or what is left"
+    )
     layers: Layers = Field("all", description="'all', '4', '9..12', [4], '1..6,ctx'")
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = Field(

@@ -11,10 +11,11 @@ from pianoeval.builder import ItemJob, n_workers
 from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.encoders.extract import embed_jobs
-from pianoeval.encoders.inventory import known_spec
+from pianoeval.encoders.inventory import encoder_facts, known_spec
+from pianoeval.encoders.layers import parse_layers
 from pianoeval.encoders.registry import encoder_spec
 from pianoeval.encoders.speed import rate_name
-from pianoeval.errors import CorruptDataError, MissingAssetError, PianoevalError
+from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError, PianoevalError
 from pianoeval.params import CorpusParams, Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.rates import Rates
@@ -37,8 +38,32 @@ class PlanRow:
 
 
 def make_plan(params: Params) -> list[PlanRow]:
-    """Rows for the stages that render, track pitch and embed."""
+    """Rows for the stages that render, track pitch and embed.
+
+    Raises
+    ------
+    ConfigError
+        A view names a layer that its encoder does not store: found now, not after embedding.
+    """
+    _check_views(params)
     return [row for corpus in params.axes.corpus for row in _Planner(corpus, params).rows()]
+
+
+def _check_views(params: Params) -> None:
+    for features in params.axes.features:
+        if features not in params.encoders:
+            continue
+        spec, _ = known_spec(features, params.encoders[features])
+        if spec is None:
+            continue
+        for name, view in params.views.get(features, {}).items():
+            try:
+                parse_layers(view.layers, spec.layer_names)
+            except ConfigError as error:
+                raise ConfigError(
+                    error.what, where=f"views.{features}.{name}", allowed=error.allowed,
+                    next_step=error.next_step,
+                ) from error  # fmt: skip
 
 
 class _Planner:
@@ -82,10 +107,15 @@ class _Planner:
             encoder_spec(params, encoder)
         except (MissingAssetError, CorruptDataError) as error:
             return self._without_weights(stage, instrument, work, error)
-        if not self._rendered(instrument):
-            return self._guess(stage, work)
-        jobs = embed_jobs(self.paths.audio(instrument), encoder, self.params)
-        return self._row(stage, step, jobs, work)
+        if self._rendered(instrument):
+            jobs = embed_jobs(self.paths.audio(instrument), encoder, self.params)
+            row = self._row(stage, step, jobs, work)
+        else:
+            row = self._guess(stage, work)
+        facts = encoder_facts(encoder, params)
+        if row.missing and not facts.ready:
+            row = replace(row, note=f"{facts.problem}; next: {facts.next_step}")
+        return row
 
     def _without_weights(
         self, stage: str, instrument: str, work: str, error: PianoevalError

@@ -94,7 +94,7 @@ def _write(
             )  # fmt: skip
         start, digest = writer.place(frames)
         rows.append((clip, key, start, len(frames), digest))
-        levels.append(item.arrays["level"])
+        levels.append(item.arrays["level"].copy())  # a view would hold all of the item
         if frames.dtype.kind == "f":
             means.append(frames_mean(frames))
     if writer is None:

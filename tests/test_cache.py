@@ -257,3 +257,48 @@ def test_what_a_killed_process_left_goes_after_a_day(tmp_path: Path) -> None:
     cache.put("x", "ef" * 32, {"a": np.zeros(3)}, {})
     assert not left.exists()
     assert len(files(tmp_path)) == 2
+
+
+def test_containers_of_one_host_name_and_process_number_do_not_share_a_partial_file(
+    tmp_path: Path,
+) -> None:
+    script = """
+        import os, sys
+        from pathlib import Path
+        os.getpid = lambda: 7
+        from pianoeval.atomic import PartialFile
+        print(PartialFile(Path(sys.argv[1]) / "item").path.name)
+        os._exit(0)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    names = {subprocess.check_output(command, text=True) for _ in range(2)}
+    assert len(names) == 2
+
+
+def test_a_host_whose_clock_is_wrong_leaves_files_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, layout = ItemCache(tmp_path), {"a": ((3,), "u1")}
+    ours = cache.writer("x", KEY, layout, {})
+    days = 3 * 24 * 3600
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + days)
+    cache.put("x", "cd" * 32, {"a": np.zeros(3)}, {})
+    ours.append("a", np.zeros(3, np.uint8))
+    ours.commit()
+    assert cache.has("x", KEY)
+
+
+def test_a_damaged_item_of_a_folder_that_cannot_be_written_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ItemCache(tmp_path)
+    cache.put("x", KEY, {"a": np.zeros(3)}, {})
+    path = cache.path("x", KEY)
+    path.write_bytes(path.read_bytes()[:-1])
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(PianoevalError, match=r"damaged.*Read-only.*\n.*another folder"):
+        cache.get("x", KEY)

@@ -30,6 +30,7 @@ from pianoeval.checkpoints import (
     load_state,
     open_checkpoint,
     read_config,
+    read_preprocessor,
     shelf,
     strict_load,
 )
@@ -313,6 +314,20 @@ def test_a_file_takes_the_config_beside_it(folder: Path) -> None:
     alone = get_checkpoint("tiny", params(), folder / "model.safetensors")
     assert alone.config == {}
     assert alone.digest != whole.digest
+
+
+def test_the_preprocessor_s_configuration_comes_along(folder: Path) -> None:
+    without = get_checkpoint("tiny", params(), folder)
+    assert read_preprocessor(params(digest=without.digest), "tiny") == {}
+    (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    found = get_checkpoint("tiny", params(), folder)
+    assert found.digest != without.digest
+    assert read_preprocessor(params(digest=found.digest), "tiny") == {"do_normalize": False}
+    assert read_config(params(digest=found.digest), "tiny") == found.config == {"hidden_size": 3}
+    assert get_checkpoint("tiny", params(), folder / "model.safetensors") == found
+    (folder / "preprocessor_config.json").write_text("[]")
+    with pytest.raises(CorruptDataError, match=r": preprocessor_config\.json: holds a list"):
+        get_checkpoint("tiny", params(), folder)
 
 
 def test_the_original_may_be_changed_or_removed_afterwards(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -130,6 +131,21 @@ def test_doctor_shows_a_broken_params_file_as_one_finding(
     row = findings(pianoeval("doctor", "--json"))["workspace", "params.yaml"]
     assert not row["good"]
     assert "render.sample_rate" in row["detail"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_doctor_tells_whether_a_cluster_can_be_used(
+    bare: Path, pianoeval: Command, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    find_spec = importlib.util.find_spec
+    if not there:
+        monkeypatch.setattr(
+            "importlib.util.find_spec",
+            lambda name, *rest: None if name == "distributed" else find_spec(name, *rest),
+        )
+    row = findings(pianoeval("doctor", "--json"))["package", "dask"]
+    assert row["good"]
+    assert ("--cluster" in row["detail"]) is not there
 
 
 # Plan ------------------------------------------------------------------------------------------

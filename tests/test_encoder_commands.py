@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,34 @@ import pytest
 import torch
 import yaml
 from hub_server import Hub, Repository, serve
-from safetensors.torch import save
+from rich.console import Console
+from safetensors.torch import load, save
+from transformers import DacConfig
 from workspaces import ROOT, make_workspace, small_params, write_params
 
 from pianoeval.cli import main
+from pianoeval.commands import encoder
+from pianoeval.encoders.codecs.dac import DacNet, draw_weights
 from pianoeval.encoders.inventory import encoder_facts
+from pianoeval.encoders.layers import parse_layers
 from pianoeval.params import CheckpointParams
 
 MODEL = "descript/dac_44khz"
 OLD, NEW = "a" * 40, "b" * 40
+DIM = 32  # of the tiny networks; the published one has 1024
 CONFIG = {
-    "encoder_hidden_size": 64, "downsampling_ratios": [2, 4, 8, 8], "n_codebooks": 9,
-    "codebook_size": 1024, "codebook_dim": 8, "sampling_rate": 44_100,
+    "encoder_hidden_size": 2, "downsampling_ratios": [2, 4, 8, 8], "n_codebooks": 1,
+    "codebook_size": 4, "codebook_dim": 2, "sampling_rate": 44_100,
 }  # fmt: skip
 BLOCK = {"kind": "dac", "model": MODEL, "revision": "", "digest": ""}
 
 
+@lru_cache
 def files(seed: int) -> dict[str, bytes]:
-    weights = {"weight": torch.full((2,), float(seed))}
-    return {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": save(weights)}
+    net = DacNet(DacConfig(**CONFIG))
+    draw_weights(net, seed)
+    weights = save({name: value.contiguous() for name, value in net.state_dict().items()})
+    return {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": weights}
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +183,32 @@ def test_get_from_a_folder_pins_the_digest_alone(
     assert block(workspace) == pinned | {"revision": NEW}
 
 
+def test_weights_that_do_not_fit_are_not_pinned(
+    workspace: Path, hub: Hub, pianoeval: Command, tmp_path: Path
+) -> None:
+    """Told by name when they are fetched, and not by a worker when clips are embedded."""
+    local = tmp_path / "local"
+    local.mkdir()
+    weights = load(files(2)["model.safetensors"])
+    less = {name: value for name, value in weights.items() if name != "encoder.conv1.bias"}
+    wrapped = {f"module.{name}": value for name, value in weights.items()}
+    for state, config, told in (
+        (less, CONFIG, "1 missing: encoder.conv1.bias"),
+        ({**weights, "encoder.x": torch.zeros(1)}, CONFIG, "1 unexpected: encoder.x"),
+        (wrapped, CONFIG, "unexpected: module."),
+        (weights, CONFIG | {"codebook_size": 5}, "of another shape"),
+        (weights, CONFIG | {"encoder_hidden_size": "2"}, "has encoder_hidden_size: '2'"),
+    ):
+        (local / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        (local / "model.safetensors").write_bytes(save(state))
+        status, out, err = pianoeval("encoder", "get", "dac", "--from", str(local))
+        assert (status, out) == (1, "")
+        assert "ERROR encoders.dac: " in err
+        assert told in err
+        assert "next: choose " in err
+        assert block(workspace) == BLOCK
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -225,7 +261,7 @@ def test_list_before_and_after_get(workspace: Path, hub: Hub, pianoeval: Command
     assert not after["assumed"]
     assert after["weights"] == f"{MODEL}@{NEW}"
     assert after["digest"] == block(workspace)["digest"]
-    assert after["contract"] == contract
+    assert after["contract"] == contract | {"dim": DIM}
     assert "~" not in pianoeval("encoder", "list")[1]
 
 
@@ -245,6 +281,36 @@ def test_list_shows_parameters_that_do_not_fit(workspace: Path, pianoeval: Comma
     assert not found["ready"]
     assert "7" in found["problem"]
     assert found["contract"] is None
+
+
+@pytest.mark.parametrize("width", [80, 140, 180])
+def test_the_list_is_readable_at_any_width(
+    workspace: Path, pianoeval: Command, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """No name or number is broken, and no line is wider than the terminal."""
+    monkeypatch.setattr(encoder, "console", lambda _: Console(width=width))
+    _, text, _ = pianoeval("encoder", "list")
+    lines = [line.split() for line in text.splitlines()]
+    assert max(map(len, text.split("~ of the published")[0].splitlines())) <= width
+    told = ["-", "dac", "~44100", "~86.13", "~latent,quantized", "~1024", "~9.996"]
+    of_dac = [word for line in lines if "dac" in line for word in line]
+    assert set(told) <= set(of_dac)
+    assert [line for line in lines if line[:2] == ["ready", "mel"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["0", "1", "2", "3"], "0..3"),
+        (["4", "9", "10", "11", "12"], "4,9..12"),
+        (["1", "2", "ctx"], "1,2,ctx"),
+        (["latent"], "latent"),
+    ],
+)
+def test_layers_are_listed_as_they_are_chosen(names: list[str], text: str) -> None:
+    assert encoder._ranges(names) == text
+    every = [*map(str, range(13)), "ctx", "latent"]
+    assert [every[i] for i in parse_layers(text, every)] == names
 
 
 def test_every_shipped_encoder_has_facts() -> None:
@@ -346,3 +412,27 @@ def test_plan_of_an_encoder_without_weights_is_a_row(
     assert "pianoeval encoder get dac" in " ".join(pianoeval("plan")[1].split())
     assert pianoeval("encoder", "get", "dac")[0] == 0
     assert row() == absent | {"note": "estimated from params.yaml"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_plan_tells_that_the_device_is_missing(workspace: Path, pianoeval: Command) -> None:
+    write_params(workspace, with_dac(used=True, weights="random", device="cuda"))
+    status, out, err = pianoeval("plan", "--json")
+    assert status == 0, err
+    [row] = [r for r in json.loads(out) if r["stage"] == "embed@studio-dac-grand"]
+    assert "there is no such device here" in row["note"]
+
+
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_plan_refuses_a_view_of_a_layer_that_is_not_stored(
+    workspace: Path, pianoeval: Command, weights: str
+) -> None:
+    """Before hours of embedding, and whether or not the weights are here."""
+    data = with_dac(used=True, weights=weights, layers="latent")
+    data["axes"]["features"] = [*data["axes"]["features"], "dac"]
+    data["views"]["dac"] = {"dac": {"layers": "quantized", "models": ["ridge"]}}
+    write_params(workspace, data)
+    status, _, err = pianoeval("plan")
+    assert status == 1
+    assert "views.dac.dac: unknown layer 'quantized'" in err
+    assert "latent" in err

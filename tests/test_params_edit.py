@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pianoeval.errors import ConfigError
+from pianoeval.errors import ConfigError, PianoevalError
 from pianoeval.params_edit import set_values
 
 TEXT = """\
@@ -82,3 +82,39 @@ def test_a_hash_stays_text(tmp_path_factory: pytest.TempPathFactory, value: str)
     path.write_text(TEXT, encoding="utf-8")
     set_values(path, ["encoders", "muq"], {"digest": value})
     assert yaml.safe_load(path.read_text())["encoders"]["muq"]["digest"] == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "encoders:\n  b: &m\n    kind: mert\n    digest: ''\n  a: *m\n",
+        "encoders:\n  b: {kind: mert, digest: &d old}\n  a: {kind: mert, digest: *d}\n",
+    ],
+    ids=["block", "value"],
+)
+def test_what_an_anchor_shares_is_not_changed(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="without changing something else") as caught:
+        set_values(path, ["encoders", "a"], {"digest": "0" * 8})
+    assert caught.value.next_step == 'set by hand in this block: digest: "00000000"'
+    assert path.read_text() == text
+
+
+def test_line_ends_stay(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"encoders:\r\n  a:\r\n    kind: mert\r\n    digest: ''\r\n")
+    assert set_values(path, ["encoders", "a"], {"digest": "1"})
+    assert path.read_bytes() == b'encoders:\r\n  a:\r\n    kind: mert\r\n    digest: "1"\r\n'
+
+
+def test_a_file_that_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pianoeval.atomic.os.replace", refused)
+    with pytest.raises(PianoevalError, match="Permission denied") as caught:
+        set_values(path, ["encoders", "muq"], {"digest": "1"})
+    assert caught.value.where == str(path)
+    assert "run the same command" in (caught.value.next_step or "")
+    assert path.read_text(encoding="utf-8") == TEXT

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,3 +202,22 @@ def test_means_in_blocks_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pianoeval.shards.WHOLE_FRAMES", 10)
     monkeypatch.setattr("pianoeval.shards.BLOCK_FRAMES", 7)
     np.testing.assert_array_equal(frames_mean(frames), whole)  # float16 sums are exact
+
+
+def test_items_are_let_go_when_they_are_written(tmp_path: Path) -> None:
+    """Arrays of an item that was read from one file are views of one buffer."""
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def items() -> Iterator[tuple[str, str, Item]]:
+        nonlocal most
+        for number in range(20):
+            buffer = np.ones(1000 + 3, np.float32)
+            alive.append(weakref.ref(buffer))
+            most = max(most, sum(ref() is not None for ref in alive))
+            arrays = {"frames": buffer[3:].reshape(-1, 1, 10), "level": buffer[:3]}
+            del buffer
+            yield f"c{number}", f"k{number}", Item(arrays, {}, "")
+
+    write_store(tmp_path / "x.zarr", items(), attrs={}, quarantined={})
+    assert most <= 3

@@ -1,4 +1,4 @@
-"""Which files of a model repository or folder are taken: config.json and one weights file."""
+"""Which files of a model repository or folder are taken: one weights file, its configurations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from pianoeval.checkpoints.shelf import CONFIG
+from pianoeval.checkpoints.shelf import CONFIG, PREPROCESSOR
 from pianoeval.errors import BadInputError, ConfigError
 
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".pth.tar")
@@ -38,7 +38,7 @@ def choose_files(names: Sequence[str], wanted: str, where: str, encoder: str) ->
     weights = _wanted(names, wanted, where, encoder) if wanted else _only(names, where, encoder)
     if _PIECE.search(weights):
         raise _in_pieces(where, encoder)
-    return [weights, CONFIG] if CONFIG in names else [weights]
+    return [weights, *(name for name in (CONFIG, PREPROCESSOR) if name in names)]
 
 
 def is_weights(name: str) -> bool:

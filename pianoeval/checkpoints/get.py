@@ -15,6 +15,7 @@ from pianoeval.checkpoints.hub import Repository, check_model, download, look_up
 from pianoeval.checkpoints.shelf import (
     CONFIG,
     FOLDER,
+    PREPROCESSOR,
     Checkpoint,
     Receipt,
     get_command,
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def get_checkpoint(name: str, params: CheckpointParams, source: Path | None = None) -> Checkpoint:
-    """Bring config.json and one weights file into the cache, checked and whole.
+    """Bring one weights file and its configurations into the cache, checked and whole.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def get_checkpoint(name: str, params: CheckpointParams, source: Path | None = No
             receipt = _from_hub(name, params, folder)
         else:
             receipt = _from_disk(name, params, source, folder)
-        _check(name, params, receipt, folder)
+        _check(name, params, receipt, folder, str(source or receipt.source))
         put_on_shelf(folder, receipt)
     log.info("%s: %s, digest %s", name, receipt.source, receipt.digest[:12])
     return open_checkpoint(params.model_copy(update={"digest": receipt.digest}), name)
@@ -82,7 +83,7 @@ def _is_here(params: CheckpointParams, name: str) -> bool:
     return True
 
 
-def _check(name: str, params: CheckpointParams, receipt: Receipt, folder: Path) -> None:
+def _check(name: str, params: CheckpointParams, receipt: Receipt, folder: Path, shown: str) -> None:
     """What came must be what was pinned, and readable without running anything."""
     if params.digest and receipt.digest != params.digest:
         raise CorruptDataError(
@@ -91,21 +92,23 @@ def _check(name: str, params: CheckpointParams, receipt: Receipt, folder: Path) 
             next_step=f"get what was pinned, or empty encoders.{name}.digest in params.yaml: with "
             "other weights all embeddings are computed again",
         )  # fmt: skip
-    if CONFIG in receipt.files:
-        parse_config(folder / CONFIG)
-    read_tensors(folder / receipt.weights)
+    for file in (CONFIG, PREPROCESSOR):
+        if file in receipt.files:
+            parse_config(folder / file, f"{shown}: {file}")
+    read_tensors(folder / receipt.weights, f"{shown}: {receipt.weights}")
 
 
 def _from_disk(name: str, params: CheckpointParams, source: Path, folder: Path) -> Receipt:
-    """Copy from a folder, or a weights file with the config.json beside it."""
+    """Copy from a folder, or a weights file with the configurations beside it."""
     if source.is_dir():
         names = sorted(p.relative_to(source).as_posix() for p in _files(source))
         chosen = choose_files(names, params.file, str(source), name)
         found = {Path(file).name: source / file for file in chosen}
     elif source.is_file() and is_weights(source.name):
         found = {source.name: source}
-        if (beside := source.with_name(CONFIG)).is_file():
-            found[CONFIG] = beside
+        for file in (CONFIG, PREPROCESSOR):
+            if (beside := source.with_name(file)).is_file():
+                found[file] = beside
     else:
         raise BadInputError(
             "no such folder or weights file", where=source,

@@ -28,6 +28,7 @@ from pianoeval.provenance import canonical_json, sha256_bytes, sha256_file
 
 log = logging.getLogger(__name__)
 CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"  # what is done to the waveform
 FOLDER = "folder"  # the source of what did not come from a hub
 _RECEIPT = "checkpoint.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +50,7 @@ class Receipt(BaseModel):
     @property
     def weights(self) -> str:
         """Name of the weights file."""
-        [name] = [name for name in self.files if name != CONFIG]
+        [name] = [name for name in self.files if name not in (CONFIG, PREPROCESSOR)]
         return name
 
 
@@ -119,6 +120,11 @@ def read_config(params: CheckpointParams, name: str) -> dict[str, Any]:
     return _config(*_shelved(params, name), name)
 
 
+def read_preprocessor(params: CheckpointParams, name: str) -> dict[str, Any]:
+    """``preprocessor_config.json``, as :func:`read_config`."""
+    return _config(*_shelved(params, name), name, PREPROCESSOR)
+
+
 def get_command(params: CheckpointParams, name: str) -> str:
     """The command that fetches the checkpoint."""
     return f"pianoeval encoder get {name}" + ("" if params.model else " --from DIR_OR_FILE")
@@ -176,25 +182,26 @@ def _replace(folder: Path, again: str) -> str:
     return f"rm -r '{folder}' && {again}"
 
 
-def _config(folder: Path, receipt: Receipt, name: str) -> dict[str, Any]:
-    if CONFIG not in receipt.files:
+def _config(folder: Path, receipt: Receipt, name: str, file: str = CONFIG) -> dict[str, Any]:
+    if file not in receipt.files:
         return {}
-    path = folder / CONFIG
-    check_file(path, receipt.files[CONFIG], f"pianoeval encoder get {name}")
+    path = folder / file
+    check_file(path, receipt.files[file], f"pianoeval encoder get {name}")
     return parse_config(path)
 
 
-def parse_config(path: Path) -> dict[str, Any]:
-    """A JSON object; raises CorruptDataError for anything else."""
+def parse_config(path: Path, where: str = "") -> dict[str, Any]:
+    """A JSON object; raises CorruptDataError, which names ``where`` if told, for anything else."""
+    where = where or str(path)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise CorruptDataError(
-            f"not valid JSON: {error}", where=path, next_step="take another copy of the model"
+            f"not valid JSON: {error}", where=where, next_step="take another copy of the model"
         ) from error
     if not isinstance(config, dict):
         raise CorruptDataError(
-            f"holds a {type(config).__name__}", where=path, allowed="a JSON object",
+            f"holds a {type(config).__name__}", where=where, allowed="a JSON object",
             next_step="take another copy of the model",
         )  # fmt: skip
     return config

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WRAPPERS = ("state_dict", "model")
+_OTHER_FILE = "name another weights file with 'file' of its block in params.yaml"
 
 
 def load_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -29,20 +30,21 @@ def load_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return read_tensors(checkpoint.weights)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """As :func:`load_state`, of a file."""
+def read_tensors(path: Path, where: str = "") -> dict[str, Tensor]:
+    """As :func:`load_state`, of a file; messages name ``where`` if it is told, else the file."""
+    where = where or str(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return dict(load_file(path))
-        return _unwrapped(_read_torch(path), path)
+        return _unwrapped(_read_torch(path), where)
     except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError,
             KeyError, TypeError, AttributeError, IndexError, ImportError) as error:  # fmt: skip
         # What torch raises for a broken or foreign file depends on where it breaks.
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CorruptDataError(
-            f"cannot be read as plain tensors: {reason[0]}", where=path,
+            f"cannot be read as plain tensors: {reason[0]}", where=where,
             allowed="safetensors, or what torch.load(weights_only=True) accepts",
             next_step="take another copy of the weights; nothing of this one was run",
         ) from error  # fmt: skip
@@ -56,7 +58,7 @@ def _read_torch(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
 
 
-def _unwrapped(data: Any, path: Path) -> dict[str, Tensor]:
+def _unwrapped(data: Any, where: str) -> dict[str, Tensor]:
     """Training checkpoints keep the weights under a name beside other things."""
     import torch
 
@@ -65,15 +67,15 @@ def _unwrapped(data: Any, path: Path) -> dict[str, Tensor]:
             data = data[wrapper]
     if not isinstance(data, Mapping) or not data:
         raise CorruptDataError(
-            f"holds a {type(data).__name__} without parameters", where=path,
-            allowed="tensors by name", next_step="name the weights file with encoders.<name>.file",
+            f"holds a {type(data).__name__} without parameters", where=where,
+            allowed="tensors by name", next_step=_OTHER_FILE,
         )  # fmt: skip
     strange = [str(key) for key, value in data.items()
                if not isinstance(key, str) or not isinstance(value, torch.Tensor)]  # fmt: skip
     if strange:
         raise CorruptDataError(
-            f"holds entries that are no tensors: {_some(strange)}", where=path,
-            allowed="tensors by name", next_step="name the weights file with encoders.<name>.file",
+            f"holds entries that are no tensors: {_some(strange)}", where=where,
+            allowed="tensors by name", next_step=_OTHER_FILE,
         )  # fmt: skip
     return dict(data)
 
@@ -86,7 +88,7 @@ def strict_load(
     Parameters
     ----------
     where : str
-        Whose weights they are, for the message.
+        Whose weights they are, as ``encoders.muq``, for the message.
     ignored : sequence of str
         Prefixes of names that may be in ``state`` and are not used.
 
@@ -113,7 +115,8 @@ def strict_load(
         raise CorruptDataError(
             f"the weights do not fit the network; {'; '.join(told)}", where=where,
             allowed="every parameter once, in its shape",
-            next_step="check encoders.<name>.model and .file in params.yaml",
+            next_step="choose other weights with 'model', 'revision' or 'file' of its block in "
+            "params.yaml, or another --from",
         )  # fmt: skip
     module.load_state_dict(given, strict=True)
 

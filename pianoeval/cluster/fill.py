@@ -39,7 +39,14 @@ from pianoeval.cluster.preflight import (
     wait_for,
 )  # fmt: skip
 from pianoeval.cluster.shards import Shard, make_shards
-from pianoeval.cluster.worker import Record, Work, journal_path, plugin_name, run_shard
+from pianoeval.cluster.worker import (
+    Record,
+    Work,
+    journal_path,
+    plugin_name,
+    run_shard,
+    topic,
+)
 from pianoeval.errors import PianoevalError
 from pianoeval.params import RunParams
 from pianoeval.params_cluster import ClusterParams
@@ -128,10 +135,13 @@ class _Driver:
         self.futile: dict[int, tuple[int, int]] = {}  # by shard: progress, times without
         self.submitted = 0
         self.failed: dict[str, str] = {}
+        self.told: dict[str, float] = {}  # by task: seconds of audio that its worker has done
+        self.shown: dict[str, float] = {}  # of them, on the meter
         self.last_look = self.last_worker = time.monotonic()
         self.said = False
 
     def run(self, shards: Sequence[Shard]) -> dict[str, str]:
+        self.client.subscribe_topic(topic(self.work.run), self._hear)
         try:
             for shard in shards:
                 self._submit(shard)
@@ -141,9 +151,24 @@ class _Driver:
                 self._look()
                 time.sleep(_POLL_S)
         finally:
-            if self.waiting and self.client.status == "running":
-                self.client.cancel(list(self.waiting))
+            if self.client.status == "running":
+                self.client.unsubscribe_topic(topic(self.work.run))
+                if self.waiting:
+                    self.client.cancel(list(self.waiting))
         return self.failed
+
+    def _hear(self, event: tuple[float, tuple[str, float]]) -> None:
+        """In the client's thread."""
+        _, (task, done_s) = event
+        self.told[task] = done_s
+
+    def _show(self) -> None:
+        for future in self.waiting:
+            done_s = self.told.get(future.key, 0.0)
+            more = done_s - self.shown.get(future.key, 0.0)
+            if more > 0:
+                self.shown[future.key] = done_s
+                self.meter.advance(more, items=0)
 
     def _submit(self, shard: Shard) -> None:
         self.submitted += 1
@@ -171,7 +196,7 @@ class _Driver:
         except KilledWorker as error:  # and that came to nothing
             self._fault(shard, error)
         else:
-            self._finish(shard, records)
+            self._finish(shard, records, self.shown.pop(future.key, 0.0))
 
     def _fault(self, shard: Shard, error: BaseException) -> None:
         if isinstance(error, PianoevalError):
@@ -184,7 +209,7 @@ class _Driver:
         log.warning("%s; what is left of its %d clips is handed out again", error, len(shard.jobs))
         self._again(shard)
 
-    def _finish(self, shard: Shard, records: Sequence[Record]) -> None:
+    def _finish(self, shard: Shard, records: Sequence[Record], shown_s: float) -> None:
         jobs = {job.key: job for job in shard.jobs}
         for record in records:
             job = jobs.pop(record.key)
@@ -201,7 +226,9 @@ class _Driver:
                 self.report.audio_s += job.audio_s
             else:
                 self.report.reused += 1
-            self.meter.advance(job.audio_s)
+            self.meter.advance(max(job.audio_s - shown_s, 0.0))
+            shown_s = max(shown_s - job.audio_s, 0.0)
+        self.meter.advance(-shown_s, items=0)  # of a clip that was not finished
         if jobs:
             self._again(Shard(shard.number, tuple(jobs.values())))
 
@@ -228,6 +255,7 @@ class _Driver:
         self.last_look = now
         if self.client.status != "running":
             raise lost()
+        self._show()
         self.tend()
         if addresses(self.client):
             self.last_worker = now

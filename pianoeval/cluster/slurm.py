@@ -104,9 +104,16 @@ def certificate_folder(cache: Path) -> Path:
 
 
 def make_log_folder(params: SlurmParams) -> None:
-    """SLURM drops the output of jobs whose folder is missing."""
-    if params.log_directory:
+    """SLURM drops the output of jobs whose folder is missing; raises ConfigError."""
+    if not params.log_directory:
+        return
+    try:
         os.makedirs(params.log_directory, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"'{params.log_directory}' cannot be made ({error.strerror})",
+            where="cluster.slurm.log_directory", next_step="choose another folder in params.yaml",
+        ) from error  # fmt: skip
 
 
 class JobKeeper:

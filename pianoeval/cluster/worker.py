@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +20,11 @@ from pianoeval.cluster.journal import Journal, Past
 from pianoeval.cluster.preflight import ClusterError, Need, check_worker
 from pianoeval.cluster.shards import Shard
 from pianoeval.errors import BadInputError
+from pianoeval.memory import Trimmer
+from pianoeval.progress import listen
+
+_TELL_EVERY_S = 1.0
+_trimmer = Trimmer()
 
 
 @dataclass(frozen=True)
@@ -86,11 +94,45 @@ def run_shard(work: Work, shard: Shard) -> list[Record]:
     journal = Journal(journal_path(work, shard))
     past = journal.past()
     records: list[Record] = []
-    for job in shard.jobs:
-        if _is_cancelled():
-            break
-        records.append(_record(work, job, cache, journal, past.get(job.key, Past())))
+    teller = _Teller(topic(work.run))
+    try:
+        for job in shard.jobs:
+            if _is_cancelled():
+                break
+            listen(partial(teller.part, job.audio_s))
+            records.append(_record(work, job, cache, journal, past.get(job.key, Past())))
+            teller.finish(job.audio_s)
+            _trimmer.after_item()
+    finally:
+        listen(None)
     return records
+
+
+def topic(run: str) -> str:
+    """Events of a run: ``(key of the task, seconds of its audio that are done)``."""
+    return f"pianoeval-{run}"
+
+
+class _Teller:
+    """Tells the driver now and then how far a shard is: one clip of it may take an hour."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic, self.worker = topic, get_worker()
+        self.key = self.worker.get_current_task()
+        self.done_s, self.last = 0.0, -math.inf
+
+    def part(self, audio_s: float, amount: float) -> None:
+        """So much of a clip of ``audio_s``."""
+        now = time.monotonic()
+        if now - self.last >= _TELL_EVERY_S:
+            self.last = now
+            done_s = self.done_s + min(amount, audio_s)
+            self.worker.log_event(self.topic, (self.key, done_s))
+
+    def finish(self, audio_s: float) -> None:
+        """A whole clip."""
+        self.part(audio_s, audio_s)
+        self.done_s += audio_s
 
 
 def _record(work: Work, job: ItemJob, cache: ItemCache, journal: Journal, past: Past) -> Record:

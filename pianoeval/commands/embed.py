@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ from pianoeval.errors import ConfigError, MissingAssetError
 
 if TYPE_CHECKING:
     from pianoeval.builder import BuildReport, Fill, ItemJob
-    from pianoeval.params import Params
+    from pianoeval.params import EncoderParams, Params
     from pianoeval.paths import CorpusPaths
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def _require_dask() -> None:
     if missing:
         raise MissingAssetError(
             f"--cluster needs packages that are not installed: {', '.join(missing)}",
-            next_step="pip install 'pianoeval[cluster]'",
+            next_step="pip install -c constraints.txt -e '.[cluster]'",
         )
 
 
@@ -176,7 +177,7 @@ def _check_audio(paths: CorpusPaths, instrument: str, params: Params) -> None:
 
 
 def _fill_all(todo: list[Embedding], cluster: str, params: Params) -> list[BuildReport]:
-    from pianoeval.builder import BuildReport, n_workers
+    from pianoeval.builder import BuildReport, missing_jobs, n_workers
     from pianoeval.cache import ItemCache
     from pianoeval.quarantine import check_quarantine
     from pianoeval.rates import record_rate
@@ -184,11 +185,12 @@ def _fill_all(todo: list[Embedding], cluster: str, params: Params) -> list[Build
     cache, reports = ItemCache(), []
     with _fills(cluster, params, any(one.todo for one in todo)) as fill_of:
         for one in todo:
-            report = BuildReport(reused=len({job.key for job in one.jobs}) - len(one.todo))
+            missing = missing_jobs(one.step, one.todo, cache)  # another may have shared some
+            report = BuildReport(reused=len({job.key for job in one.jobs}) - len(missing))
             started = time.monotonic()
             failed: dict[str, str] = {}
-            if one.todo:
-                failed = fill_of(one)(one.step, one.todo, cache, params.run, report)
+            if missing:
+                failed = fill_of(one)(one.step, missing, cache, params.run, report)
             report.seconds = time.monotonic() - started
             if cluster == "none":
                 record_rate(
@@ -209,7 +211,9 @@ def _fill_all(todo: list[Embedding], cluster: str, params: Params) -> list[Build
 def _fills(cluster: str, params: Params, wanted: bool) -> Iterator[Callable[[Embedding], Fill]]:
     """What computes: processes or the GPU of this machine, or a cluster while it is needed."""
     if cluster == "none" or not wanted:
-        yield lambda one: _own_fill(one, params)
+        # Instruments share an encoder that is loaded, and compiled.
+        of_encoder = lru_cache(maxsize=1)(lambda name: _own_fill(name, params.encoders[name]))
+        yield lambda one: of_encoder(one.encoder)
         return
     _require_dask()
     from pianoeval.cluster.connect import connect
@@ -227,15 +231,14 @@ def _fills(cluster: str, params: Params, wanted: bool) -> Iterator[Callable[[Emb
         yield fill_of
 
 
-def _own_fill(one: Embedding, params: Params) -> Fill:
+def _own_fill(name: str, block: EncoderParams) -> Fill:
     from pianoeval.builder import pool_fill
     from pianoeval.cluster.preflight import check_weights
     from pianoeval.encoders.batched.fill import device_fill
     from pianoeval.encoders.extract import embed_item
 
-    block = params.encoders[one.encoder]
-    check_weights(one.encoder, block)
-    return device_fill(block, one.encoder) if block.device == "cuda" else pool_fill(embed_item)
+    check_weights(name, block)
+    return device_fill(block, name) if block.device == "cuda" else pool_fill(embed_item)
 
 
 def _next(corpus: str, params: Params) -> str:

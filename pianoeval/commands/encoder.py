@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from pianoeval.checkpoints import Checkpoint
     from pianoeval.encoders.inventory import EncoderFacts
     from pianoeval.params import CheckpointParams, Params
+
+_NUMBERS = ("Hz", "frames/s", "layers", "dim", "chunk (s)")
+_LONG = ("weights", "licence", "numerics")
+_COLUMNS = ("", "name", "kind", "weights", "licence", "digest", *_NUMBERS, "numerics")
+_GIVES, _COMES_FROM = (0, 1, 6, 7, 8, 9, 10), (1, 2, 3, 4, 5, 11)
+_WIDE = 150  # columns, so that weights and licences fold into a dozen each at least
 
 encoder_app = typer.Typer(no_args_is_help=True, help="Fetch and list encoders.")
 
@@ -32,20 +39,31 @@ def encoder_list(as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps([_as_json(one, one.name in used) for one in facts], indent=1))
         return
-    table = Table(box=None, header_style="bold")
-    for heading in ("", "name", "kind", "weights", "licence", "digest"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("Hz", "frames/s", "layers", "dim", "chunk (s)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("numerics", overflow="fold")
-    for one in facts:
-        table.add_row(*_row(one, one.name in used))
-    console(180).print(table)
+    terminal = console(180)
+    for table in _tables([_row(one, one.name in used) for one in facts], terminal.width):
+        terminal.print(table)
     if any(one.assumed for one in facts):
         typer.echo("~ of the published model; the checkpoint itself is not here")
     for one in facts:
         if not one.ready:
             typer.echo(f"{one.name}: {one.problem}\n  next: {one.next_step}")
+
+
+def _tables(rows: list[list[str]], width: int) -> list[Table]:
+    """One table where it fits, else two: what an encoder gives, and where it comes from."""
+    parts = [range(len(_COLUMNS))] if width >= _WIDE else [_GIVES, _COMES_FROM]
+    tables = []
+    for part in parts:
+        table = Table(box=None, header_style="bold", padding=(0, 2 if width >= _WIDE else 1, 0, 0))
+        for heading in (_COLUMNS[i] for i in part):
+            right, folds = heading in _NUMBERS, heading in _LONG
+            table.add_column(
+                heading, justify="right" if right else "left", no_wrap=not folds, overflow="fold"
+            )
+        for row in rows:
+            table.add_row(*(row[i] for i in part))
+        tables.append(table)
+    return tables
 
 
 def _row(facts: EncoderFacts, used: bool) -> list[str]:
@@ -54,12 +72,22 @@ def _row(facts: EncoderFacts, used: bool) -> list[str]:
     spec, about = facts.spec, "~" if facts.assumed else ""
     if spec is None:
         return [*start, "?", "?", "?", "?", "?", "?"]
-    names = spec.layer_names
-    layers = ", ".join(names) if len(names) < 4 else f"{names[0]}..{names[-1]} ({len(names)})"
-    told = (f"{spec.sample_rate_hz}", f"{spec.frame_rate_hz:.2f}", layers, f"{spec.dim}",
-            f"{spec.chunk_s:.3f}")  # fmt: skip
+    told = (f"{spec.sample_rate_hz}", f"{spec.frame_rate_hz:.2f}", _ranges(spec.layer_names),
+            f"{spec.dim}", f"{spec.chunk_s:.3f}")  # fmt: skip
     numerics = [spec.precision, spec.device, *(["compiled"] if spec.compiled else [])]
     return [*start, *(about + value for value in told), ", ".join(numerics)]
+
+
+def _ranges(names: Sequence[str]) -> str:
+    """Layers as params.yaml names them: ``4,9..12``, ``1..6,ctx``."""
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and name.isdecimal() and runs[-1][-1] == str(int(name) - 1):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    parts = [f"{run[0]}..{run[-1]}" if len(run) > 2 else ",".join(run) for run in runs]
+    return ",".join(parts)
 
 
 def _as_json(facts: EncoderFacts, used: bool) -> dict[str, Any]:
@@ -100,6 +128,7 @@ def encoder_get(
         )  # fmt: skip
     params = _wanted(name, load_params(), model, revision)
     checkpoint = get_checkpoint(name, params, source)
+    _try_out(name, params, checkpoint)
     changed = _pin(workspace_root() / "params.yaml", name, params, checkpoint)
     licence = licence_of(params, checkpoint.licence)
     warning = ": not for commercial use" if is_non_commercial(licence) else ""
@@ -107,7 +136,11 @@ def encoder_get(
     typer.echo(f"licence: {licence}{warning}")
     what = "is set in params.yaml" if changed else "is unchanged"
     typer.echo(f"encoders.{name}.digest {what}: {checkpoint.digest[:12]}")
-    typer.echo(f"next: add {name} to axes.encoder in params.yaml, then: dvc repro")
+    if name not in load_params().views:
+        typer.echo(f"views.{name} is not in params.yaml: without it nothing is trained on {name}")
+    typer.echo(
+        f"next: add {name} to axes.encoder and axes.features in params.yaml, then: dvc repro"
+    )
 
 
 def _wanted(name: str, params: Params, model: str | None, revision: str | None) -> CheckpointParams:
@@ -123,13 +156,32 @@ def _wanted(name: str, params: Params, model: str | None, revision: str | None) 
     block = params.encoders[name]
     if not isinstance(block, CheckpointParams):
         raise ConfigError(
-            f"'{name}' takes no weights from a hub or a folder", next_step="pianoeval fetch"
+            f"'{name}' takes no weights from a hub or a folder",
+            allowed=", ".join(
+                one for one, other in params.encoders.items() if isinstance(other, CheckpointParams)
+            ),
+            next_step="pianoeval fetch   (what encoders of axes.encoder need beside)",
         )
     if model is not None and model != block.model:
         block = block.model_copy(update={"model": model, "revision": "", "digest": ""})
     if revision is not None and revision != block.revision:
         block = block.model_copy(update={"revision": revision, "digest": ""})
     return block
+
+
+def _try_out(name: str, params: CheckpointParams, checkpoint: Checkpoint) -> None:
+    """Load the network once: weights that do not fit are told here, and not by a worker.
+
+    Raises
+    ------
+    ConfigError, CorruptDataError
+        As :func:`~pianoeval.encoders.registry.create_encoder`; nothing is pinned then.
+    """
+    from pianoeval.encoders.registry import create_encoder
+
+    plain: dict[str, Any] = {"device": "cpu", "compile": False, "precision": "float32"}
+    found = {"digest": checkpoint.digest, "layers": "all", **plain}
+    create_encoder(params.model_copy(update=found), name)
 
 
 def _pin(path: Path, name: str, params: CheckpointParams, checkpoint: Checkpoint) -> bool:

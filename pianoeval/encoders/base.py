@@ -57,6 +57,8 @@ class EncoderSpec:
         Frames that neighbouring chunks share, a multiple of ``frame_group``.
     device : str
         ``cpu`` or ``cuda``.
+    last_chunk : str
+        Of a clip longer than a chunk: ``shifted`` back, to be as long as the others, or ``short``.
     compiled : bool
         Whether ``torch.compile`` may fuse operations.
     """
@@ -77,6 +79,7 @@ class EncoderSpec:
     span_samples: int = 1
     frame_group: int = 1
     overlap_frames: int = 0
+    last_chunk: str = "shifted"
     device: str = "cpu"
     compiled: bool = False
 
@@ -106,6 +109,7 @@ class EncoderSpec:
         """What changes the numbers beside the audio, the weights and the code version."""
         rare = {
             "overlap_frames": (self.overlap_frames, 0),
+            "last_chunk": (self.last_chunk, "shifted"),
             "device": (self.device, "cpu"),
             "compiled": (self.compiled, False),
         }

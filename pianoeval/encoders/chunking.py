@@ -5,10 +5,13 @@ never appended: they would be heard as silence.
 
 * A clip no longer than a chunk is encoded whole, at its own length.
 * Otherwise chunk ``k`` starts at ``k * advance`` with ``advance = (chunk_frames -
-  overlap_frames) * period``; the last one is shifted back to end with the clip.
-* A clip of ``n`` samples has ``F = spec.n_frames(n)`` frames. Frame ``i`` of all chunks but the
-  last starts at sample ``i * period``. The last chunk's frames are the last ``chunk_frames`` of
-  the clip; they lie less than one period off that grid.
+  overlap_frames) * period``.
+* The last one ends with the clip. ``shifted``: it is as long as the others and starts earlier,
+  so that what it shares with its neighbour is encoded twice. ``short``: it is what is left, and
+  starts earlier only where that would be shorter than the encoder takes.
+* A clip of ``n`` samples has ``F = spec.n_frames(n)`` frames. Frame ``i`` of all chunks but a
+  shifted one starts at sample ``i * period``. A shifted chunk's frames are the last
+  ``chunk_frames`` of the clip; they lie less than one period off that grid.
 * Where two chunks overlap, the first half of the overlapping frames (rounded down) is taken from
   the earlier chunk and the rest from the later: each frame is kept once, from the chunk in which
   it lies further from the edge.
@@ -63,25 +66,34 @@ def plan_chunks(n_samples: int, spec: EncoderSpec) -> list[Chunk]:
     if n_samples <= size:
         return [Chunk(0, n_samples, 0, total, 0)]
     group = spec.frame_group
+    step = group * spec.period_samples
     starts = _first_groups(total // group, spec)
+    short = spec.last_chunk == "short" and len(starts) > 1
+    if short:
+        left = min(starts[-2] + _advance(spec), (n_samples - spec.min_samples) // step)
+        short = left >= starts[-1]  # else the shortest input is about as long as a chunk
+        starts[-1] = max(left, starts[-1])
     stops = [start + spec.chunk_frames // group for start in starts]
     cuts = [(late + early) // 2 for late, early in zip(starts[1:], stops, strict=False)]
     plan = []
     for k, (begin, end) in enumerate(zip([0, *cuts], [*cuts, total // group], strict=True)):
-        place = starts[k] * group * spec.period_samples
+        place, stop = starts[k] * step, starts[k] * step + size
         if k == len(starts) - 1:
-            place = n_samples - size
+            place, stop = (place, min(stop, n_samples)) if short else (n_samples - size, n_samples)
         first, last = (begin - starts[k]) * group, (end - starts[k]) * group
-        plan.append(Chunk(place, place + size, first, last, begin * group))
+        plan.append(Chunk(place, stop, first, last, begin * group))
     return plan
 
 
 def _first_groups(total: int, spec: EncoderSpec) -> list[int]:
     """The clip's group of frames at which each chunk begins, of ``total`` groups."""
-    per_chunk = spec.chunk_frames // spec.frame_group
-    advance = per_chunk - spec.overlap_frames // spec.frame_group
-    shifted = total - per_chunk  # where the last chunk begins
-    return [*range(0, shifted, advance), shifted]
+    shifted = total - spec.chunk_frames // spec.frame_group  # where the last chunk begins
+    return [*range(0, shifted, _advance(spec)), shifted]
+
+
+def _advance(spec: EncoderSpec) -> int:
+    """Groups from one chunk's begin to the next one's."""
+    return (spec.chunk_frames - spec.overlap_frames) // spec.frame_group
 
 
 def frame_times_s(n_samples: int, spec: EncoderSpec) -> NDArray[np.float64]:
@@ -147,17 +159,13 @@ def array_stream(samples: Samples) -> AudioStream:
     return AudioStream(len(samples), (samples[begin : begin + PART] for begin in begins))
 
 
-def encode_clip(
-    audio: Samples | AudioStream, encoder: Encoder, *, batch_size: int = 1
-) -> Iterator[tuple[int, F4]]:
+def encode_clip(audio: Samples | AudioStream, encoder: Encoder) -> Iterator[tuple[int, F4]]:
     """Encode one clip chunk by chunk, so that memory does not grow with its length.
 
     Parameters
     ----------
     audio : float32 or int16, shape (samples,), or AudioStream
         Mono at the encoder's sample rate; int16 is scaled by 1/32768.
-    batch_size : int
-        Chunks a call. One is fastest on a CPU.
 
     Yields
     ------
@@ -174,12 +182,9 @@ def encode_clip(
     """
     stream = audio if isinstance(audio, AudioStream) else array_stream(audio)
     plan = plan_chunks(stream.n_samples, encoder.spec)
-    chunks = stream.chunks(plan)
-    for begin in range(0, len(plan), batch_size):
-        group = plan[begin : begin + batch_size]
-        together = np.stack([next(chunks) for _ in group])
-        for chunk, frames in zip(group, encoder.encode(together), strict=True):
-            yield chunk.position, frames[chunk.first : chunk.last]
+    for chunk, samples in zip(plan, stream.chunks(plan), strict=True):
+        frames = encoder.encode(samples[None])[0]
+        yield chunk.position, frames[chunk.first : chunk.last]
 
 
 def to_float(audio: Samples) -> F4:

@@ -44,6 +44,7 @@ class EmbedJob:
     audio_store: Path
     clip: str
     encoder: EncoderParams
+    name: str
 
 
 def embedding_step(spec: EncoderSpec) -> str:
@@ -84,7 +85,7 @@ def embed_jobs(audio_store: Path, encoder_name: str, params: Params) -> list[Ite
     for clip in audio.clips:
         inputs = {"audio": audio.digest(clip), "weights": spec.weights_sha256}
         key = item_key(embedding_step(spec), spec.code_version, inputs, config)
-        payload = EmbedJob(audio_store, clip, encoder)
+        payload = EmbedJob(audio_store, clip, encoder, encoder_name)
         jobs.append(ItemJob(clip, key, payload, audio.length(clip) / rate_hz))
     return jobs
 
@@ -141,8 +142,9 @@ def embed_item(job: EmbedJob) -> tuple[Mapping[str, Array | Blocks], Mapping[str
 
     Frames are computed while they are consumed, so that memory does not grow with the length.
     """
-    audio = _open_store(job.audio_store)
-    encoder = _load_encoder(job.encoder)
+    about = job.audio_store / "zarr.json"
+    audio = _open_store(job.audio_store, about.stat().st_mtime_ns if about.exists() else 0)
+    encoder = _load_encoder(job.encoder, job.name)
     stream = open_audio(audio, job.clip, encoder.spec.sample_rate_hz)
     frames = embed_stream(stream, encoder, where=job.clip)
     level = audio.level[audio.row(job.clip)].astype(np.float32)
@@ -192,13 +194,14 @@ def embed_stream(stream: AudioStream, encoder: Encoder, *, where: str) -> Blocks
 
 
 @lru_cache(maxsize=1)
-def _open_store(path: Path) -> RaggedStore:
+def _open_store(path: Path, written: int) -> RaggedStore:
+    """A worker may outlive the store: what was ``written`` later is opened anew."""
     return RaggedStore(path)
 
 
 @lru_cache(maxsize=1)
-def _load_encoder(params: EncoderParams) -> Encoder:
+def _load_encoder(params: EncoderParams, name: str) -> Encoder:
     import torch
 
     torch.set_num_threads(1)  # there is one process a core already
-    return create_encoder(params)
+    return create_encoder(params, name)

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pianoeval.assets import asset_path, pinned
 from pianoeval.checkpoints import find_checkpoint, is_non_commercial, licence_of
 from pianoeval.encoders.base import EncoderSpec
-from pianoeval.encoders.registry import encoder_spec, needs_checkpoint, required_assets
-from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError, PianoevalError
+from pianoeval.encoders.registry import (
+    check_cuda,
+    encoder_spec,
+    needs_checkpoint,
+    required_assets,
+)
+from pianoeval.errors import CorruptDataError, MissingAssetError, PianoevalError
 from pianoeval.params import CheckpointParams, EncoderParams
 
 # The models whose published configuration is each kind's default.
@@ -65,7 +70,8 @@ def encoder_facts(name: str, params: EncoderParams) -> EncoderFacts:
     try:
         check_ready(name, params)
     except PianoevalError as error:
-        problem, next_step = error.what, error.next_step or ""
+        allowed = f" (allowed: {error.allowed})" if error.allowed else ""
+        problem, next_step = error.what + allowed, error.next_step or ""
     spec, assumed = known_spec(name, params)
     weights, licence, digest = weights_of(name, params)
     return EncoderFacts(
@@ -78,16 +84,15 @@ def check_ready(name: str, params: EncoderParams) -> None:
     for asset in required_assets(params):
         asset_path(asset)
     if isinstance(params, CheckpointParams) and needs_checkpoint(params):
-        find_checkpoint(params, name)
+        try:
+            find_checkpoint(params, name)
+        except MissingAssetError:
+            if params.model == _PUBLISHED[params.kind]:
+                encoder_spec(_as_published(params), name)  # its settings can be judged without
+            raise
     encoder_spec(params, name)
     if params.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigError(
-                "device is cuda, and there is no such device here", where=f"encoders.{name}",
-                allowed="cpu", next_step="set device: cpu, or run on a machine with a GPU",
-            )  # fmt: skip
+        check_cuda(name)
 
 
 def known_spec(name: str, params: EncoderParams) -> tuple[EncoderSpec | None, bool]:
@@ -99,12 +104,15 @@ def known_spec(name: str, params: EncoderParams) -> tuple[EncoderSpec | None, bo
             return None, False
     except PianoevalError:
         return None, False
-    # The default configuration is that of the published model, whatever its weights.
-    like = params.model_copy(update={"weights": "random", "digest": ""})
     try:
-        return encoder_spec(like, name), True
+        return encoder_spec(_as_published(params), name), True
     except PianoevalError:
         return None, False
+
+
+def _as_published(params: CheckpointParams) -> CheckpointParams:
+    """Random weights, whose configuration is that of the published model."""
+    return params.model_copy(update={"weights": "random", "digest": ""})
 
 
 def weights_of(name: str, params: EncoderParams) -> tuple[str, str, str]:

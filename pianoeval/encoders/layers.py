@@ -8,7 +8,7 @@ from pianoeval.errors import ConfigError
 from pianoeval.params import Layers
 
 
-def parse_layers(wanted: Layers | Sequence[str], names: Sequence[str]) -> list[int]:
+def parse_layers(wanted: Layers | Sequence[int | str], names: Sequence[str]) -> list[int]:
     """Positions of the wanted layers, in the order of ``names``.
 
     Parameters
@@ -42,7 +42,7 @@ def parse_layers(wanted: Layers | Sequence[str], names: Sequence[str]) -> list[i
     return sorted(found)
 
 
-def layer_text(wanted: Layers | Sequence[str]) -> str:
+def layer_text(wanted: Layers | Sequence[int | str]) -> str:
     """The same choice as one string, without blanks: ``[4, "ctx"]`` is ``"4,ctx"``."""
     parts = [wanted] if isinstance(wanted, str | int) else wanted
     return ",".join(str(part) for part in parts).replace(" ", "")

@@ -69,7 +69,7 @@ def create_encoder(params: EncoderParams, name: str | None = None) -> Encoder:
         Its weights lack a parameter, or hold one that is not known.
     """
     if params.device == "cuda":
-        _check_cuda(name or params.kind)
+        check_cuda(name or params.kind)
     encoder: Encoder = _find(params.kind, "encoder")(params, name or params.kind)
     return encoder
 
@@ -80,12 +80,13 @@ def _find(kind: str, what: str) -> Any:
     return getattr(module, getattr(place, what))
 
 
-def _check_cuda(name: str) -> None:
+def check_cuda(name: str) -> None:
+    """Raise ConfigError where there is no GPU."""
     import torch
 
     if not torch.cuda.is_available():
         raise ConfigError(
             "device is cuda, and there is no such device here", where=f"encoders.{name}",
             allowed="cpu, or a machine with a GPU; embeddings that are cached need neither",
-            next_step="edit params.yaml, or: dvc pull",
+            next_step="set device: cpu in params.yaml, or: dvc pull",
         )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams, EncoderBlock, TranskunParams
@@ -15,6 +16,7 @@ class CommonFields(TypedDict):
     precision: str
     device: str
     compiled: bool
+    last_chunk: str
 
 
 def common_fields(params: EncoderBlock, name: str) -> CommonFields:
@@ -31,8 +33,9 @@ def common_fields(params: EncoderBlock, name: str) -> CommonFields:
             allowed="compile: true with device: cuda", next_step="edit params.yaml",
         )  # fmt: skip
     return CommonFields(
-        name=name, precision=params.precision, device=params.device, compiled=params.compile
-    )
+        name=name, precision=params.precision, device=params.device, compiled=params.compile,
+        last_chunk=params.last_chunk,
+    )  # fmt: skip
 
 
 def overlap_frames(
@@ -53,6 +56,55 @@ def overlap_frames(
             next_step="edit params.yaml",
         )  # fmt: skip
     return frames
+
+
+def check_sizes(sizes: Mapping[str, Any], like: Mapping[str, Any], where: str) -> None:
+    """Refuse what cannot be sizes in a checkpoint's ``config.json``.
+
+    Parameters
+    ----------
+    like : mapping
+        Published values: where they are lists, lists are wanted.
+
+    Raises
+    ------
+    ConfigError
+        A value that is no positive whole number, or no list of such.
+    """
+    for key, value in sizes.items():
+        listed = isinstance(like[key], list | tuple)
+        parts = value if listed else [value]
+        is_list = isinstance(parts, list | tuple) and len(parts) > 0
+        if not is_list or not all(type(part) is int and part > 0 for part in parts):
+            raise ConfigError(
+                f"the checkpoint's config.json has {key}: {value!r}", where=where,
+                allowed="a list of positive whole numbers" if listed else "a positive whole number",
+                next_step="choose another model with 'model' and 'revision' in params.yaml",
+            )  # fmt: skip
+
+
+def sub_block(config: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """A block inside a checkpoint's ``config.json``; empty if it is absent or null.
+
+    Raises
+    ------
+    ConfigError
+        Something else stands there.
+    """
+    value = config.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(
+            f"the checkpoint's config.json has {key}: {value!r}", where=where, allowed="a block",
+            next_step="choose another model with 'model' and 'revision' in params.yaml",
+        )  # fmt: skip
+    return dict(value or {})
+
+
+def weights_source(params: CheckpointParams) -> str:
+    """Where the weights come from; what a folder gave has no commit pinned."""
+    if params.weights == "random":
+        return f"random, {params.seed}"
+    return f"{params.model}@{params.revision}" if params.model and params.revision else "folder"
 
 
 def random_options(

@@ -1,7 +1,8 @@
 """A trained ridge regression as files: plain numbers, checked when they are read.
 
-Only ridge is exported. Its weights are a matrix; trees and the ensemble could be stored only by
-pickling Python objects, which runs code when they are read.
+Only ridge is exported. Its weights are a matrix; trees, and the ensemble that holds some, could be
+stored only by pickling Python objects, which runs code when they are read; a perceptron stops
+by clips held back, and a model trained on all clips has none.
 
 A folder holds ``model.safetensors``, ``config.json`` (what the model reads and predicts, where it
 comes from, and the SHA-256 of the weights and of itself) and ``README.md``, the model card.

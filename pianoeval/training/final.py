@@ -95,8 +95,7 @@ def _source(params: Params, view: str, model: str) -> str:
         )  # fmt: skip
     if model != "ridge":
         raise ConfigError(
-            f"'{model}' cannot be exported: it could be stored only as Python objects, and reading"
-            " those runs code",
+            f"'{model}' cannot be exported: only ridge regressions can",
             where=f"{view}/{model}",
             allowed=f"{view}/ridge",
             next_step="export the ridge regression",

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pianoeval.builder import Fill, pool_fill
 from pianoeval.cache import ItemCache
 from pianoeval.cli import app
 from pianoeval.commands import embed as command
-from pianoeval.encoders.extract import embed_corpus
+from pianoeval.encoders.extract import embed_corpus, embed_item
 from pianoeval.errors import ConfigError, MissingAssetError, PianoevalError
+from pianoeval.params import EncoderParams
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from tests.cluster.work import write_audio
-from tests.workspaces import make_workspace, small_params
+from tests.workspaces import make_workspace, small_params, write_params
 
 
 @pytest.fixture
@@ -111,3 +113,30 @@ def test_the_parameters_stand_in_the_file() -> None:
     assert load_params(ROOT / "params.yaml").cluster == ClusterParams()
     assert set(small_params()["cluster"]) == set(ClusterParams.model_fields)
     assert set(small_params()["cluster"]["slurm"]) == set(type(ClusterParams().slurm).model_fields)
+
+
+def test_two_names_of_one_encoder_compute_nothing_twice(workspace: Path) -> None:
+    params = small_params()
+    params["encoders"]["other"] = params["encoders"]["mel"]
+    write_params(workspace, params)
+    render(workspace, 2)
+    told = run("studio", "--encoder", "mel", "--encoder", "other", "--json")
+    rows = json.loads(told)["embeddings"]
+    assert [(row["computed"], row["reused"]) for row in rows] == [(2, 0), (0, 2)]
+
+
+def test_instruments_share_a_loaded_encoder(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[str]()
+
+    def own_fill(name: str, block: EncoderParams) -> Fill:
+        made.append(name)
+        return pool_fill(embed_item)
+
+    monkeypatch.setattr(command, "_own_fill", own_fill)
+    for n_clips, instrument in enumerate(("grand", "upright"), 1):
+        write_audio(CorpusPaths("studio", workspace).audio(instrument), n_clips)
+    told = run("studio", "--instrument", "grand", "--instrument", "upright")
+    assert "upright: 1 computed" in told
+    assert made == ["mel"]

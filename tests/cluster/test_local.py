@@ -20,6 +20,7 @@ from pianoeval.cluster.preflight import Requirements
 from pianoeval.errors import MissingAssetError, PianoevalError
 from pianoeval.params import RunParams
 from pianoeval.params_cluster import ClusterParams
+from pianoeval.progress import Meter
 from pianoeval.store import RaggedStore
 from tests.cluster.work import (
     STEP,
@@ -199,3 +200,29 @@ def test_what_another_run_computed_in_the_meantime_is_not_computed_again(
     fill_for(three, perform)(STEP, jobs, cache, RunParams(), report)
     assert (report.computed, report.reused) == (5, 1)
     assert sorted(clip for clip, _ in ledger(tmp_path, "encoded")) == list("012345")
+
+
+def test_progress_shows_within_a_long_clip(
+    three: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advances = list[tuple[float, int]]()
+
+    class Noted(Meter):
+        def advance(self, amount: float = 1.0, items: int = 1) -> None:
+            advances.append((amount, items))
+            super().advance(amount, items)
+
+    monkeypatch.setattr("pianoeval.cluster.fill.Meter", Noted)
+    jobs = make_jobs(tmp_path, ["long", "ok"], audio_s=100.0)
+    (tmp_path / "hold").touch()
+    with ThreadPoolExecutor(1) as pool:
+        fill = fill_for(three, perform)
+        running = pool.submit(
+            fill, STEP, jobs, ItemCache(tmp_path / "items"), RunParams(), BuildReport()
+        )
+        wait_until(lambda: (40.0, 0) in advances or running.done())
+        (tmp_path / "hold").unlink()
+        assert running.result(timeout=60) == {}
+    assert (40.0, 0) in advances
+    assert sum(amount for amount, _ in advances) == pytest.approx(200.0)
+    assert sum(items for _, items in advances) == 2

@@ -21,7 +21,7 @@ from pianoeval.cache import ItemCache
 from pianoeval.cluster.connect import connect
 from pianoeval.cluster.fill import ClusterFill
 from pianoeval.cluster.preflight import Requirements
-from pianoeval.cluster.slurm import JobKeeper, job_script
+from pianoeval.cluster.slurm import JobKeeper, job_script, make_log_folder
 from pianoeval.errors import ConfigError
 from pianoeval.params import RunParams
 from pianoeval.params_cluster import ClusterParams, SlurmParams
@@ -192,3 +192,9 @@ def test_jobs_are_submitted_replaced_and_cancelled(
     assert f"export PIANOEVAL_CACHE={cache_folder}\n" in script
     assert "tls://" in script
     assert not list(cache_folder.glob(".certificates*"))
+
+
+def test_a_log_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"log_directory: .*cannot be made \(Not a directory\)"):
+        make_log_folder(SlurmParams(log_directory=str(tmp_path / "file" / "logs")))

@@ -15,6 +15,7 @@ import numpy as np
 from pianoeval.builder import ItemJob
 from pianoeval.cache import Array, Item, item_key
 from pianoeval.errors import BadInputError, MissingAssetError
+from pianoeval.progress import part_done
 from pianoeval.store import RaggedStore, write_store
 
 STEP = "test"
@@ -44,6 +45,9 @@ def perform(deed: Deed) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
         os._exit(3)
     if deed.deed == "fault":
         ctypes.string_at(0)  # a real segmentation fault, in this thread
+    if deed.deed == "long":
+        part_done(40.0)
+        wait_until(lambda: not (deed.folder / "hold").exists())
     if deed.deed == "hang":
         time.sleep(300.0)
     frames = np.full((deed.number % 7 + 1, 1, 2), deed.number, np.float16)

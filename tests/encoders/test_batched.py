@@ -22,7 +22,7 @@ from torch import Tensor
 from pianoeval.builder import BuildReport, ItemJob, build_store
 from pianoeval.cache import ItemCache
 from pianoeval.encoders.base import Encoder, EncoderSpec
-from pianoeval.encoders.batched import fixed
+from pianoeval.encoders.batched import fixed, staging
 from pianoeval.encoders.batched.buckets import Buckets, Row, bucket_lengths
 from pianoeval.encoders.batched.crew import Channel, Crew, Stopped
 from pianoeval.encoders.batched.fill import BatchedFill
@@ -382,6 +382,104 @@ def test_a_compiled_encoder_is_compiled_by_the_fill_and_it_says_how_much(
         failed, _ = run_fill(encoder, make_jobs(noise(256, 30)), ItemCache(tmp_path), batch_size=2)
     assert failed == {}
     assert "2 batches ran compiled, 1 with rows of other lengths did not" in caplog.text
+
+
+class LateCuda:
+    """A GPU's streams on a CPU: copies to the host happen when their event is waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = list[Any]()
+        copy, empty, tensor = torch.Tensor.copy_, torch.empty, torch.tensor
+
+        def late(to: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+            if non_blocking:
+                self.entered[-1].pending.append((to, source.clone()))
+                return to
+            return copy(to, source)
+
+        def without_pin(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            return lambda *args, pin_memory=False, **options: make(*args, **options)
+
+        cuda = self
+
+        class Stream:
+            def __init__(self, device: object = None) -> None:
+                self.pending = list[tuple[Tensor, Tensor]]()
+
+            def wait_stream(self, other: object) -> None: ...
+            def wait_event(self, event: object) -> None: ...
+
+        class Event:
+            def __init__(self, enable_timing: bool = False) -> None:
+                self.pending = list[tuple[Tensor, Tensor]]()
+
+            def record(self, stream: Any) -> None:
+                self.pending, stream.pending = stream.pending, []
+
+            def synchronize(self) -> None:
+                for to, source in self.pending:
+                    copy(to, source)
+                self.pending = []
+
+            def query(self) -> bool:
+                return True
+
+            def elapsed_time(self, other: object) -> float:
+                return 1000.0
+
+        @contextmanager
+        def stream(chosen: Stream) -> Iterator[None]:
+            cuda.entered.append(chosen)
+            yield
+            cuda.entered.pop()
+
+        for name, fake in {
+            "Stream": Stream, "Event": Event, "stream": stream, "synchronize": lambda _: None,
+            "current_stream": lambda _: Stream(),
+        }.items():  # fmt: skip
+            monkeypatch.setattr(torch.cuda, name, fake)
+        monkeypatch.setattr(torch, "empty", without_pin(empty))
+        monkeypatch.setattr(torch, "tensor", without_pin(tensor))
+        monkeypatch.setattr(torch.Tensor, "copy_", late)
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_memory_of_a_gpus_batch_is_used_again_only_when_it_has_been_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked: bool
+) -> None:
+    clips = noise(*[300] * 12, 64, 30, 17, 64, 500)
+    jobs, cache = make_jobs(clips), ItemCache(tmp_path)
+    want = [serial(clip, Toy(masked)) for clip in clips]
+    monkeypatch.setattr(
+        staging, "make_lane", lambda encoder, forward, crew, rows: staging.CudaLane(
+            encoder, forward, crew, rows
+        )
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        LateCuda(patch)
+        failed, report = run_fill(Toy(masked), jobs, cache, batch_size=3, readers=2, writers=2)
+    assert failed == {}
+    assert report.computed == len(clips)
+    assert report.device_s > 0
+    for job, frames in zip(jobs, want, strict=True):
+        item = cache.get("toy", job.key)
+        assert item is not None
+        np.testing.assert_allclose(item.arrays["frames"], frames, atol=1e-3)
+
+
+@pytest.mark.parametrize(("compiled", "rows"), [(False, 16), (True, 8)])
+def test_rows_that_fit_a_gpu(monkeypatch: pytest.MonkeyPatch, compiled: bool, rows: int) -> None:
+    """300 bytes a row and 100 for all; the first pass takes 900 more, and keeps them."""
+    encoder, kept = Toy(), [900]
+    encoder.device = torch.device("cuda")
+    encoder.spec = replace(Toy.spec, compiled=compiled)  # type: ignore[misc]
+    monkeypatch.setattr(
+        fixed, "_peak_bytes", lambda _, n: 100 + 300 * n + (kept.pop() if kept else 0)
+    )
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100 + 300 * 20 / 0.8, 0))
+    assert fixed.fitting_rows(encoder) == rows
 
 
 def test_a_stopped_channel_wakes_whoever_waits() -> None:

@@ -119,13 +119,13 @@ def test_frames_lie_at_most_one_period_before_the_grid(
     assert (np.diff(frame_times_s(n, it)) > 0).all()
 
 
-@given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 9), st.integers(1, 4))
+@given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 9))
 def test_kept_frames_see_the_samples_that_the_plan_says(
-    n: int, chunk_frames: int, period: int, batch: int
+    n: int, chunk_frames: int, period: int
 ) -> None:
     encoder = Ramp(chunk_frames, period)
     audio = np.arange(n, dtype=np.float32)
-    got = np.concatenate([part for _, part in encode_clip(audio, encoder, batch_size=batch)])
+    got = np.concatenate([part for _, part in encode_clip(audio, encoder)])
     starts = np.rint(frame_times_s(n, encoder.spec) * 1000).astype(int)
     want = [audio[s : min(s + period, n)].mean() for s in starts]
     np.testing.assert_allclose(got[:, 0, 0], want, atol=1e-3)
@@ -201,6 +201,38 @@ def test_frames_of_a_stream_are_where_their_times_say(it: EncoderSpec, n: int, p
     np.testing.assert_array_equal(frames[:, 1], np.arange(len(frames)) % it.frame_group)
     on_grid = np.arange(len(frames)) // it.frame_group * it.frame_group * it.period_samples
     assert (np.abs(frames[:, 0] - on_grid) < it.period_samples * it.frame_group).all()
+
+
+@given(overlapping(), st.integers(1, 900), st.integers(1, 60))
+def test_a_short_last_chunk_is_what_is_left(it: EncoderSpec, n: int, least: int) -> None:
+    least = min(max(it.min_samples, least), it.chunk_samples)
+    it = replace(it, last_chunk="short", min_samples=least)
+    n = max(n, least)
+    plan = plan_chunks(n, it)
+    frames = [c.position + i for c in plan for i in range(c.last - c.first)]
+    assert frames == list(range(it.n_frames(n)))
+    assert all(least <= c.stop - c.start <= it.chunk_samples for c in plan)
+    assert all(0 <= c.first < c.last <= it.n_frames(c.stop - c.start) for c in plan)
+    assert all(c.stop == c.start + it.chunk_samples for c in plan[:-1])
+    step = it.frame_group * it.period_samples
+    shifted = plan_chunks(n, replace(it, last_chunk="shifted"))
+    assert plan[:-1] == [replace(c, last=p.last) for c, p in zip(shifted[:-1], plan, strict=False)]
+    assert len(plan) == len(shifted)
+    assert plan[-1].start > shifted[-1].start - step
+    times = np.rint(frame_times_s(n, it) * it.sample_rate_hz).astype(int)
+    if plan[-1].start % step == 0:  # not shifted: all frames lie on the grid
+        np.testing.assert_array_equal(times, np.arange(len(times)) // it.frame_group * step)
+    if len(plan) > 1 and it.overlap_frames == 0 and n - plan[-2].stop >= least + step:
+        assert sum(c.stop - c.start for c in plan) <= n + (len(plan) - 1) * step
+
+
+def test_short_last_chunks_by_hand() -> None:
+    ten = replace(spec(chunk_frames=10, period=4), last_chunk="short", min_samples=6)
+    assert plan_chunks(100, ten)[-1] == Chunk(80, 100, 0, 5, 20)
+    # one sample is too little: the last chunk starts two frames earlier, one is taken from it
+    assert plan_chunks(81, ten) == [
+        Chunk(0, 40, 0, 10, 0), Chunk(40, 80, 0, 9, 10), Chunk(72, 81, 1, 3, 19),
+    ]  # fmt: skip
 
 
 def test_mert_frames_of_ten_seconds() -> None:

@@ -180,6 +180,15 @@ def test_weight_norm_is_folded(style: str) -> None:
             fold_weight_norm(state, "here")
 
 
+def test_a_weight_in_two_spellings_is_refused() -> None:
+    g, v = torch.ones(4, 1, 1), torch.ones(4, 3, 5)
+    old = {"a.weight_g": g, "a.weight_v": v}
+    new = {"a.parametrizations.weight.original0": g, "a.parametrizations.weight.original1": v}
+    for state in ({**old, "a.weight": v}, {**new, "a.weight": v}, {**old, **new}):
+        with pytest.raises(CorruptDataError, match=r"two spellings: a\.weight"):
+            fold_weight_norm(state, "here")
+
+
 def test_a_checkpoint_is_loaded_strictly(golden: Any, tmp_path: Path) -> None:
     config, weights, _ = golden
     lost, more, shape = dict(weights), dict(weights), dict(weights)

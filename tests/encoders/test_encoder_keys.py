@@ -46,7 +46,7 @@ def changes(kind: str, folder: Path) -> list[dict[str, Any]]:
     """Settings that change numbers; the first changes nothing."""
     case = CASES[kind]
     found: list[dict[str, Any]] = [
-        {}, {"chunk_s": 1.0}, {"overlap_s": 0.2}, {"overlap_s": 0.4}, {"device": "cuda"},
+        {}, {"chunk_s": 1.0}, {"overlap_s": 0.2}, {"overlap_s": 0.4}, {"last_chunk": "short"}, {"device": "cuda"},
     ]  # fmt: skip
     found += [{"layers": layers} for layers in case.layers if kind != "mel"]
     if case.bfloat16 and case.bfloat16_layers == "all":
@@ -91,7 +91,7 @@ def test_level_is_stored_beside_the_embedding(kind: str, audio_store: Path) -> N
     store = RaggedStore(audio_store)
     frames = {}
     for clip in ("loud", "soft"):
-        arrays, meta = embed_item(EmbedJob(audio_store, clip, params))
+        arrays, meta = embed_item(EmbedJob(audio_store, clip, params, "it"))
         level = np.asarray(arrays["level"])
         np.testing.assert_array_equal(level, store.level[store.row(clip)])
         parts = getattr(arrays["frames"], "parts", None)

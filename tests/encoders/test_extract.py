@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,13 +81,13 @@ def test_keys_follow_the_numbers_and_not_the_names(audio_store: Path) -> None:
 
 def test_item_of_transkun(audio_store: Path, loaded: Callable[[str], Encoder]) -> None:
     loaded("transkun")  # skips without weights
-    arrays, meta = embed_item(EmbedJob(audio_store, "long", PARAMS["transkun"]))
+    arrays, meta = embed_item(EmbedJob(audio_store, "long", PARAMS["transkun"], "it"))
     assert arrays["frames"].shape == (17, 7, 1536)
     assert arrays["frames"].dtype == np.float16
     np.testing.assert_array_equal(arrays["level"], np.float32([0, -20, -3]))
     assert meta["frame_rate_hz"] == pytest.approx(5.383, abs=1e-3)
     with pytest.raises(BadInputError, match="93 ms"):
-        embed_item(EmbedJob(audio_store, "click", PARAMS["transkun"]))
+        embed_item(EmbedJob(audio_store, "click", PARAMS["transkun"], "it"))
 
 
 def test_missing_weights_and_unknown_encoder(
@@ -130,3 +131,30 @@ def test_values_that_float16_cannot_hold_are_an_error() -> None:
     for value in (0.07, np.float32(3e38)):
         with pytest.raises(PianoevalError, match="float16"):
             embed_audio(np.full(250, value, np.float32), 100, Loud())
+
+
+def test_a_worker_that_lives_on_sees_audio_that_was_rendered_again(tmp_path: Path) -> None:
+    def write(*clips: str) -> Path:
+        samples = np.arange(5000, dtype=np.int16)[:, None, None]
+        item = Item({"frames": samples, "level": np.zeros(3, np.float32)}, {}, "")
+        attrs = {"sample_rate_hz": 44_100}
+        path = tmp_path / "audio.zarr"
+        write_store(path, [(clip, clip, item) for clip in clips], attrs=attrs, quarantined={})
+        return path
+
+    def frames(clip: str) -> Any:
+        arrays, _ = embed_item(EmbedJob(write_at, clip, PARAMS["mel"], "it"))
+        return arrays["frames"]
+
+    write_at = write("a")
+    assert frames("a").shape[0] > 0
+    write("b", "a")
+    assert frames("b").shape == frames("a").shape
+
+
+def test_layers_may_be_a_list(audio_store: Path) -> None:
+    """Workers keep their encoder by its parameters, so these must be hashable."""
+    block = {"weights": "random", "chunk_s": 2.0, "layers": [1]}
+    params = TranskunParams.model_validate(block)
+    arrays, _ = embed_item(EmbedJob(audio_store, "short", params, "it"))
+    assert list(arrays["frames"].shape) == [3, 1, 1536]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,29 @@ def test_normalisation_is_that_of_wav2vec2(notes: Audio) -> None:
         assert not ours[n:].any()
         alone = standardise(torch.from_numpy(row)[None], None)[0]
         np.testing.assert_allclose(ours[:n], alone, atol=1e-6)
+
+
+def test_whether_it_normalises_is_what_the_checkpoint_says(notes: Audio, tmp_path: Path) -> None:
+    config = {**TINY, "feat_extract_norm": "layer", "conv_bias": True}
+    state, audio = random_state(read_shape(config, "x"), 3, 0), notes[None, :9000]
+
+    def encoder(name: str, **preprocessor: Any) -> MertEncoder:
+        (tmp_path / name).mkdir()
+        text = json.dumps({"feature_extractor_type": "Wav2Vec2FeatureExtractor", **preprocessor})
+        (tmp_path / name / "preprocessor_config.json").write_text(text)
+        return MertEncoder(params(digest=fetch("mert", config, state, tmp_path / name)), "mine")
+
+    silent, yes = encoder("silent"), encoder("yes", do_normalize=True, sampling_rate=24_000)
+    no = encoder("no", do_normalize=False)
+    assert len({e.spec.weights_sha256 for e in (silent, yes, no)}) == 3
+    np.testing.assert_array_equal(silent.encode(audio), yes.encode(audio))
+    scaled = standardise(torch.from_numpy(audio), None).numpy()
+    np.testing.assert_array_equal(no.encode(scaled), yes.encode(audio))
+    assert np.abs(no.encode(audio) - yes.encode(audio)).max() > 0.01
+    for wrong in ({"do_normalize": "yes"}, {"sampling_rate": 16_000}):
+        with pytest.raises(ConfigError, match=r"preprocessor_config\.json has") as caught:
+            encoder(next(iter(wrong)), **wrong)
+        assert caught.value.where == "encoders.mine"
 
 
 def test_it_hears_neither_gain_nor_offset(notes: Audio) -> None:

@@ -1,6 +1,6 @@
 """Audio-MAE as an encoder: patches of a spectrogram, seen by a vision transformer.
 
-Huang et al., "Masked autoencoders that listen", NeurIPS 2022. Audio at 16 kHz, less its mean,
+Huang et al., "Masked autoencoders that listen", NeurIPS 2022. Audio at 16 kHz
 becomes 128 log-mel bands every 10 ms (:mod:`pianoeval.encoders.audiomae.fbank`), and
 ``(x + 4.2677393) / (2 * 4.5689974)``. Patches of 160 ms by 16 bands are the tokens: eight for
 each step of 160 ms, from the lowest bands to the highest. They are stored as frames in that
@@ -13,7 +13,8 @@ one, whose norm follows pooling, does not). The class token is attended to, and 
 
 The authors append zeros to shorter audio up to 1024 spectrogram frames. Here zeros are never
 appended: there are fewer patches, with the positions of the beginning. A step needs 16 whole
-spectrogram frames, 2800 samples. The mean is that of the chunk, not of the clip.
+spectrogram frames, 2800 samples. They also take the clip's mean out first, which changes nothing:
+the filter bank takes out that of each of its frames.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from pianoeval.encoders.audiomae.fbank import KaldiFbank
 from pianoeval.encoders.audiomae.net import PATCH, VitConfig, VitNet, random_state
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.encoders.layers import parse_layers
-from pianoeval.encoders.settings import common_fields, overlap_frames, random_options
+from pianoeval.encoders.settings import (
+    check_sizes,
+    common_fields,
+    overlap_frames,
+    random_options,
+    sub_block,
+    weights_source,
+)
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams
 
@@ -45,6 +53,14 @@ DEFAULT_CONFIG = VitConfig()
 _NOT_USED = (  # class heads, and the decoder of the pre-trained checkpoint
     "head.", "fc_norm.", "mask_token", "decoder_embed.", "decoder_pos_embed", "decoder_blocks.",
     "decoder_norm.", "decoder_pred.",
+)  # fmt: skip
+_ARGUMENTS = {"embed_dim": 768, "depth": 12, "num_heads": 12, "mlp_ratio": 4}
+# Of timm's arguments, what has no say here: dropout, what follows the blocks, and whether a norm
+# stands before or behind pooling, which the parameters tell.
+_HARMLESS = (
+    "global_pool", "num_classes", "img_size", "in_chans", "fc_norm", "dynamic_img_size",
+    "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate",
+    "drop_path_rate",
 )  # fmt: skip
 
 
@@ -86,7 +102,7 @@ def audiomae_spec(params: CheckpointParams, name: str = "audiomae") -> EncoderSp
         weights_sha256=params.digest if pretrained else "",
         code_version=CODE_VERSION,
         options=random_options(params, RANDOM_VERSION),
-        weights_source=_source(params),
+        weights_source=weights_source(params),
         span_samples=SPAN,
         frame_group=BANDS,
         overlap_frames=overlap_frames(params, name, rate, steps * BANDS, BANDS),
@@ -116,15 +132,14 @@ class AudioMaeEncoder(Encoder):
         self._columns = {int(layer): i for i, layer in enumerate(self.spec.layer_names)}
         depth = max(self._columns)  # blocks after the last wanted one are not run
         if params.weights == "random":
-            state, where = random_state(config, depth, params.seed), "random weights"
+            state = random_state(config, depth, params.seed)
         else:
-            checkpoint = open_checkpoint(params, name)
-            state, where = plain_names(load_state(checkpoint)), checkpoint.source
+            state = plain_names(load_state(open_checkpoint(params, name)))
         pooled = "fc_norm.weight" in state and "norm.weight" not in state
         net = VitNet(config, depth, final_norm=depth == config.depth and not pooled)
         later = tuple(f"blocks.{i}." for i in range(depth, config.depth))
         unused = (*_NOT_USED, *later, *(() if net.final_norm else ("norm.",)))
-        strict_load(net, state, where, ignored=unused)
+        strict_load(net, state, f"encoders.{name}", ignored=unused)
         net.cast(torch.bfloat16 if params.precision == "bfloat16" else torch.float32)
         self._net = net.eval().requires_grad_(False).to(self.device)
         self._fbank = KaldiFbank(SAMPLE_RATE_HZ, N_MELS).to(self.device)
@@ -146,12 +161,8 @@ class AudioMaeEncoder(Encoder):
         self, chunks: Tensor, n_samples: Sequence[int], steps: int
     ) -> tuple[Tensor, Tensor | None]:
         """Standardised spectrogram (batch, 16 steps, mels); real steps a row where they differ."""
-        whole = min(n_samples) == chunks.shape[1]  # then nothing has to be copied to the device
-        size = chunks.shape[1] if whole else torch.tensor(n_samples).to(chunks.device)
-        mean = chunks.sum(1, dtype=torch.float64) / size  # behind a row's end are zeros
-        audio = chunks - mean.float()[:, None]
-        image = (self._fbank(audio)[:, : steps * PATCH] - MEAN) / (2 * STD)
-        if whole:
+        image = (self._fbank(chunks)[:, : steps * PATCH] - MEAN) / (2 * STD)
+        if min(n_samples) == chunks.shape[1]:  # then nothing has to be copied to the device
             return image, None
         real = [self.spec.n_frames(n) // BANDS for n in n_samples]
         return image, torch.tensor(real).to(chunks.device)
@@ -173,18 +184,17 @@ def read_vit_config(config: Mapping[str, Any], where: str) -> VitConfig:
     ConfigError
         A setting that would change the network and is not known here.
     """
-    given = dict(config.get("model_args") or {})
-    pretrained = config.get("pretrained_cfg") or {}
-    channels, *size = pretrained.get("input_size") or (
+    given = sub_block(config, "model_args", where)
+    pretrained = sub_block(config, "pretrained_cfg", where)
+    image = pretrained.get("input_size") or [
         config.get("in_chans", given.get("in_chans", 1)),
-        *config.get("img_size", given.get("img_size", DEFAULT_CONFIG.image)),
-    )
-    for harmless in ("global_pool", "num_classes", "img_size", "in_chans"):
+        *_pair(config.get("img_size", given.get("img_size", DEFAULT_CONFIG.image))),
+    ]
+    for harmless in _HARMLESS:
         given.pop(harmless, None)
-    known = {"embed_dim": "dim", "depth": "depth", "num_heads": "heads", "mlp_ratio": "mlp_ratio"}
     wrong = [
-        *(f"{key}: {value}" for key, value in given.items() if key not in known),
-        *([f"input of {channels} x {size}"] if not _fits(channels, size) else []),
+        *(f"{key}: {value}" for key, value in given.items() if key not in _ARGUMENTS),
+        *([f"input of {image}"] if not _fits(image) else []),
     ]
     if config.get("architecture", "vit_base_patch16_224") != "vit_base_patch16_224":
         wrong.append(f"architecture: {config['architecture']}")
@@ -192,24 +202,32 @@ def read_vit_config(config: Mapping[str, Any], where: str) -> VitConfig:
         raise ConfigError(
             f"the checkpoint's config.json says {', '.join(wrong)}", where=where,
             allowed="vit_base_patch16_224 over 1 x time x 128, time in multiples of 16; model_args "
-            + ", ".join(known),
+            + ", ".join(_ARGUMENTS),
             next_step="choose an Audio-MAE checkpoint with 'model' and 'revision' in params.yaml",
         )  # fmt: skip
-    shape = {known[key]: value for key, value in given.items()}
-    return VitConfig(**shape, image=(int(size[0]), int(size[1])))
+    if isinstance(given.get("mlp_ratio"), float) and given["mlp_ratio"].is_integer():
+        given["mlp_ratio"] = int(given["mlp_ratio"])
+    check_sizes(given, _ARGUMENTS, where)
+    return VitConfig(
+        dim=given.get("embed_dim", DEFAULT_CONFIG.dim),
+        depth=given.get("depth", DEFAULT_CONFIG.depth),
+        heads=given.get("num_heads", DEFAULT_CONFIG.heads),
+        mlp_ratio=given.get("mlp_ratio", DEFAULT_CONFIG.mlp_ratio),
+        image=(image[1], image[2]),
+    )
 
 
-def _fits(channels: int, size: Sequence[int]) -> bool:
-    return channels == 1 and len(size) == 2 and size[0] % PATCH == 0 and size[1] == N_MELS
+def _pair(size: Any) -> Any:
+    """timm lets one number stand for both sides."""
+    return size if isinstance(size, list | tuple) else (size, size)
+
+
+def _fits(image: Any) -> bool:
+    sizes = isinstance(image, list) and len(image) == 3 and all(type(n) is int for n in image)
+    return sizes and image[0] == 1 and image[1] % PATCH == 0 < image[1] and image[2] == N_MELS
 
 
 def _config(params: CheckpointParams, name: str) -> VitConfig:
     if params.weights == "random":
         return DEFAULT_CONFIG
     return read_vit_config(read_config(params, name), f"encoders.{name}")
-
-
-def _source(params: CheckpointParams) -> str:
-    if params.weights == "random":
-        return "random"
-    return f"{params.model}@{params.revision}" if params.model else "folder"

@@ -66,7 +66,8 @@ class FixedForward:
 def fitting_rows(encoder: Encoder) -> int:
     """Rows of a batch: a power of two that leaves a fifth of the free memory; 1 on a CPU.
 
-    Measured with one and with two chunks of noise.
+    Measured with one and with two chunks of noise, after one that takes what libraries keep for
+    themselves. A CUDA graph keeps its memory, and other batches need as much again beside it.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def fitting_rows(encoder: Encoder) -> int:
         return 1  # larger batches fall out of a CPU's caches
     torch.cuda.empty_cache()
     try:
-        one, two = _peak_bytes(encoder, 1), _peak_bytes(encoder, 2)
+        _, one, two = (_peak_bytes(encoder, rows) for rows in (1, 1, 2))
     except torch.OutOfMemoryError as error:
         raise out_of_memory(encoder, 1) from error
     torch.cuda.empty_cache()
@@ -85,7 +86,8 @@ def fitting_rows(encoder: Encoder) -> int:
     free, _ = torch.cuda.mem_get_info(encoder.device)
     spec = encoder.spec
     pinned = 2 * spec.chunk_frames * len(spec.layer_names) * spec.dim
-    fits = min((_SHARE * free - (one - a_row)) / a_row, _PINNED_BYTES / pinned, MOST_ROWS)
+    share = _SHARE / 2 if encoder.spec.compiled else _SHARE
+    fits = min((share * free - (one - a_row)) / a_row, _PINNED_BYTES / pinned, MOST_ROWS)
     return 1 << max(int(fits), 1).bit_length() - 1
 
 

@@ -31,6 +31,7 @@ from pianoeval.encoders.codecs.tiles import (
     run_in_tiles,
     to_bfloat16,
 )
+from pianoeval.encoders.settings import check_sizes
 from pianoeval.errors import ConfigError, CorruptDataError
 from pianoeval.params import CheckpointParams
 
@@ -99,10 +100,10 @@ class DacEncoder(Encoder):
         config = DacConfig(**_config(params, name))
         net = DacNet(config, quantized="quantized" in self.spec.layer_names)
         if params.weights == "pretrained":
-            checkpoint = open_checkpoint(params, name)
-            state = fold_weight_norm(load_state(checkpoint), str(checkpoint.weights))
+            where = f"encoders.{name}"
+            state = fold_weight_norm(load_state(open_checkpoint(params, name)), where)
             ignored = ["decoder."] if net.quantizer is not None else ["decoder.", "quantizer."]
-            strict_load(net, state, str(checkpoint.weights), ignored)
+            strict_load(net, state, where, ignored)
         else:
             draw_weights(net, params.seed)
         if params.precision == "bfloat16":
@@ -173,9 +174,10 @@ def fold_weight_norm(state: Mapping[str, Tensor], where: str) -> dict[str, Tenso
     Raises
     ------
     CorruptDataError
-        One of the two is missing.
+        One of the two is missing, or a weight is there in two spellings.
     """
     plain = dict(state)
+    folded: dict[str, Tensor] = {}
     for g_end, v_end in (
         ("weight_g", "weight_v"),
         ("parametrizations.weight.original0", "parametrizations.weight.original1"),
@@ -188,10 +190,16 @@ def fold_weight_norm(state: Mapping[str, Tensor], where: str) -> dict[str, Tenso
                 g, v = plain.pop(base + g_end).float(), plain.pop(base + v_end).float()
             except KeyError as error:
                 raise CorruptDataError(
-                    f"a weight-normalised layer lacks the parameter {error}", where=where
-                ) from error
-            plain[base + "weight"] = g * v / v.flatten(1).norm(dim=1).view_as(g)
-    return plain
+                    f"a weight-normalised layer lacks the parameter {error}", where=where,
+                    next_step="take another copy of the weights",
+                ) from error  # fmt: skip
+            if base + "weight" in state or base + "weight" in folded:
+                raise CorruptDataError(
+                    f"the weights hold a parameter in two spellings: {base}weight", where=where,
+                    next_step="take another copy of the weights",
+                )  # fmt: skip
+            folded[base + "weight"] = g * v / v.flatten(1).norm(dim=1).view_as(g)
+    return plain | folded
 
 
 def draw_weights(net: nn.Module, seed: int) -> None:
@@ -215,6 +223,7 @@ def _config(params: CheckpointParams, name: str) -> dict[str, Any]:
     found = DEFAULT_CONFIG if params.weights == "random" else read_config(params, name)
     # What a configuration leaves out is as in DacConfig; only its sample rate is another one.
     config = {key: found.get(key, value) for key, value in DEFAULT_CONFIG.items()}
+    check_sizes(config, DEFAULT_CONFIG, f"encoders.{name}")
     kind, rate_hz = found.get("model_type", "dac"), found.get("sampling_rate")
     # An odd ratio would give other frames than samples // hop.
     odd = any(ratio % 2 for ratio in config["downsampling_ratios"])

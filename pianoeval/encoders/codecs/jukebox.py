@@ -85,9 +85,8 @@ class JukeboxEncoder(Encoder):
         config, quantized = _config(params, name), "quantized" in self.spec.layer_names
         if params.weights == "pretrained":
             net = JukeboxNet(config, quantized=quantized)
-            checkpoint = open_checkpoint(params, name)
-            state = top_level(load_state(checkpoint), codes=quantized)
-            strict_load(net, state, str(checkpoint.weights))
+            state = top_level(load_state(open_checkpoint(params, name)), codes=quantized)
+            strict_load(net, state, f"encoders.{name}")
         else:
             net = random_net(config, params.seed, quantized=quantized)
         if params.precision == "bfloat16":

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pianoeval.encoders.codecs.tiles import convolve, mask_tail, run_in_tiles
+from pianoeval.encoders.settings import check_sizes, sub_block
 from pianoeval.errors import ConfigError
 
 LEVEL = 2  # of 0, 1, 2; the top, 345 Hz
@@ -75,13 +76,16 @@ def read_net_config(found: Mapping[str, Any], where: str) -> JukeboxConfig:
     ConfigError
         Another model, or a VQ-VAE that this module does not know.
     """
-    values = found.get("vqvae_config", found)
+    values = sub_block(found, "vqvae_config", where) or found
     kind = found.get("model_type", "jukebox")
     known: dict[str, Any] = {
         name: tuple(values[name]) if isinstance(values[name], list) else values[name]
         for name in JukeboxConfig.__dataclass_fields__
         if name in values
     }
+    free = ("conv_res_scale", "res_dilation_cycle")  # a flag; a size or null
+    sizes = {key: value for key, value in known.items() if key not in free}
+    check_sizes(sizes, vars(JukeboxConfig()), where)
     config = JukeboxConfig(**known)
     fixed = {"levels": 3, "conv_input_shape": 1, "act_fn": "relu"}
     other = {

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from pianoeval.encoders.base import EncoderSpec
 from pianoeval.encoders.layers import parse_layers
-from pianoeval.encoders.settings import common_fields, overlap_frames, random_options
+from pianoeval.encoders.settings import (
+    common_fields,
+    overlap_frames,
+    random_options,
+    weights_source,
+)
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams
 
@@ -63,7 +68,7 @@ def codec_spec(
         layer_names=layers,
         dim=dim,
         weights_sha256=params.digest if pretrained else "",
-        weights_source=(params.model or "folder") if pretrained else "random",
+        weights_source=weights_source(params),
         code_version=code_version,
         options=random_options(params, random_version),
     )

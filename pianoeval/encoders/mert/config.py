@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pianoeval.encoders.mert.convolutions import HubertShape
+from pianoeval.encoders.settings import check_sizes
 from pianoeval.errors import ConfigError
 
 SAMPLE_RATE_HZ = 24_000
@@ -82,6 +83,7 @@ def read_shape(config: Mapping[str, Any], where: str) -> HubertShape:
     if missing := [key for key in DEFAULT_CONFIG if key not in config]:
         raise _error(f"lacks {', '.join(missing)}", where, f"a MERT's {', '.join(DEFAULT_CONFIG)}")
     said = {**_FLAGS, **config}
+    check_sizes({key: said[key] for key in DEFAULT_CONFIG}, DEFAULT_CONFIG, where)
     for key, values in _SUPPORTED.items():
         if not any(said[key] is value or said[key] == value for value in values):
             shown = " or ".join(repr(value) for value in values)
@@ -121,9 +123,27 @@ def read_shape(config: Mapping[str, Any], where: str) -> HubertShape:
     )
 
 
-def _error(what: str, where: str, allowed: str) -> ConfigError:
+def read_normalise(preprocessor: Mapping[str, Any], where: str) -> bool:
+    """Whether the waveform is normalised, of a ``preprocessor_config.json``; yes if it is silent.
+
+    Raises
+    ------
+    ConfigError
+        Another sample rate, or a flag that is none.
+    """
+    said = {"do_normalize": True, "sampling_rate": SAMPLE_RATE_HZ, **preprocessor}
+    for key, values in (("do_normalize", (True, False)), ("sampling_rate", (SAMPLE_RATE_HZ,))):
+        if said[key] not in values:
+            shown = " or ".join(repr(value) for value in values)
+            raise _error(
+                f"has {key}: {said[key]!r}", where, f"{key}: {shown}", "preprocessor_config"
+            )
+    return bool(said["do_normalize"])
+
+
+def _error(what: str, where: str, allowed: str, file: str = "config") -> ConfigError:
     return ConfigError(
-        f"the checkpoint's config.json {what}", where=where, allowed=allowed,
+        f"the checkpoint's {file}.json {what}", where=where, allowed=allowed,
         next_step="choose another MERT with 'model' and 'revision' in params.yaml",
     )  # fmt: skip
 

@@ -16,18 +16,30 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from pianoeval.checkpoints import load_state, open_checkpoint, read_config, strict_load
+from pianoeval.checkpoints import (
+    load_state,
+    open_checkpoint,
+    read_config,
+    read_preprocessor,
+    strict_load,
+)
 from pianoeval.encoders.base import Encoder, EncoderSpec
 from pianoeval.encoders.layers import parse_layers
 from pianoeval.encoders.mert.config import (
     DEFAULT_CONFIG,
     SAMPLE_RATE_HZ,
     random_state,
+    read_normalise,
     read_shape,
 )
 from pianoeval.encoders.mert.convolutions import HubertShape
 from pianoeval.encoders.mert.net import HubertNet
-from pianoeval.encoders.settings import common_fields, overlap_frames, random_options
+from pianoeval.encoders.settings import (
+    common_fields,
+    overlap_frames,
+    random_options,
+    weights_source,
+)
 from pianoeval.errors import ConfigError, CorruptDataError
 from pianoeval.params import CheckpointParams
 
@@ -52,6 +64,7 @@ def mert_spec(params: CheckpointParams, name: str = "mert") -> EncoderSpec:
         The checkpoint has not been fetched.
     """
     shape = _shape(params, name)
+    _normalise(params, name)
     period, span = shape.period, shape.span
     chunk = round(params.chunk_s * SAMPLE_RATE_HZ / period) * period
     if chunk < span:
@@ -75,7 +88,7 @@ def mert_spec(params: CheckpointParams, name: str = "mert") -> EncoderSpec:
         weights_sha256=params.digest if pretrained else "",
         code_version=CODE_VERSION,
         options=random_options(params, RANDOM_VERSION),
-        weights_source=_source(params),
+        weights_source=weights_source(params),
         span_samples=span,
         overlap_frames=overlap_frames(params, name, SAMPLE_RATE_HZ / period, frames),
     )
@@ -102,7 +115,7 @@ class MertEncoder(Encoder):
     def __init__(self, params: CheckpointParams, name: str = "mert") -> None:
         self.spec = mert_spec(params, name)
         self.device = torch.device(params.device)
-        shape = _shape(params, name)
+        shape, self._normalise = _shape(params, name), _normalise(params, name)
         self._columns = {int(layer): i for i, layer in enumerate(self.spec.layer_names)}
         depth = max(self._columns)  # layers after the last wanted one are not run
         net = HubertNet(shape, depth)
@@ -110,7 +123,7 @@ class MertEncoder(Encoder):
             strict_load(net, random_state(shape, depth, params.seed), "random weights")
         else:
             checkpoint = open_checkpoint(params, name)
-            load_weights(net, load_state(checkpoint), checkpoint.source)
+            load_weights(net, load_state(checkpoint), f"encoders.{name}")
         dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
         self._net = net.prepare(dtype).to(self.device)
 
@@ -124,7 +137,8 @@ class MertEncoder(Encoder):
             if (column := self._columns.get(layer)) is not None:
                 out[:, :, column] = state
 
-        self._net(standardise(chunks, lengths), lengths, tap)
+        audio = standardise(chunks, lengths) if self._normalise else chunks
+        self._net(audio, lengths, tap)
         return out
 
 
@@ -175,7 +189,7 @@ def _shape(params: CheckpointParams, name: str) -> HubertShape:
     return read_shape(read_config(params, name), f"encoders.{name}")
 
 
-def _source(params: CheckpointParams) -> str:
+def _normalise(params: CheckpointParams, name: str) -> bool:
     if params.weights == "random":
-        return "random"
-    return f"{params.model}@{params.revision}" if params.model else "folder"
+        return True
+    return read_normalise(read_preprocessor(params, name), f"encoders.{name}")

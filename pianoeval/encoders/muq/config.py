@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pianoeval.encoders.settings import check_sizes, sub_block
 from pianoeval.errors import ConfigError
 
 SAMPLE_RATE_HZ = 24_000
@@ -95,7 +96,8 @@ def read_shape(config: Mapping[str, Any], where: str) -> MuqShape:
     ConfigError
         A value is missing, or one that is not supported; it is named.
     """
-    flat = _flatten({**DEFAULT_CONFIG, "stat": {}, "w2v2_config": {}, **config})
+    blocks = {key: sub_block(config, key, where) for key in ("stat", "w2v2_config")}
+    flat = _flatten({**DEFAULT_CONFIG, **config, **blocks})
     if missing := [key for key in _flatten(DEFAULT_CONFIG) if key not in flat]:
         raise _error(f"lacks {', '.join(missing)}", where, "the configuration of a MuQ")
     for key, values in _SUPPORTED.items():
@@ -103,6 +105,7 @@ def read_shape(config: Mapping[str, Any], where: str) -> MuqShape:
             shown = " or ".join(repr(value) for value in values)
             raise _error(f"has {key}: {flat[key]!r}", where, f"{key}: {shown}")
     sizes = {key: _number(flat, key, where) for key in _NUMBERS}
+    check_sizes({key: flat[key] for key in _SIZES}, _flatten(DEFAULT_CONFIG), where)
     n_mels, dim, kernel, heads = (int(sizes[key]) for key in _COUPLED)
     for wrong, key, allowed in (
         (n_mels % 4, "n_mels", "a multiple of 4"),
@@ -130,10 +133,10 @@ _COUPLED = (
     "n_mels", "encoder_dim", "w2v2_config.conv_depthwise_kernel_size",
     "w2v2_config.num_attention_heads",
 )  # fmt: skip
+_SIZES = (*_COUPLED, "conv_dim", "encoder_depth", "w2v2_config.intermediate_size")
 _NUMBERS = (
-    *_COUPLED, "conv_dim", "encoder_depth", "stat.melspec_2048_mean", "stat.melspec_2048_std",
-    "w2v2_config.intermediate_size", "w2v2_config.rotary_embedding_base",
-    "w2v2_config.layer_norm_eps",
+    *_SIZES, "stat.melspec_2048_mean", "stat.melspec_2048_std",
+    "w2v2_config.rotary_embedding_base", "w2v2_config.layer_norm_eps",
 )  # fmt: skip
 
 
@@ -141,7 +144,7 @@ def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Values by key, those of ``stat`` and ``w2v2_config`` as ``stat.key``."""
     flat = {key: value for key, value in config.items() if key not in ("stat", "w2v2_config")}
     for group in ("stat", "w2v2_config"):
-        flat |= {f"{group}.{key}": value for key, value in dict(config[group] or {}).items()}
+        flat |= {f"{group}.{key}": value for key, value in config[group].items()}
     return flat
 
 

@@ -28,7 +28,12 @@ from pianoeval.encoders.muq.config import (
 )
 from pianoeval.encoders.muq.net import WINDOW, MuqNet
 from pianoeval.encoders.muq.weights import MuqWeights
-from pianoeval.encoders.settings import common_fields, overlap_frames, random_options
+from pianoeval.encoders.settings import (
+    common_fields,
+    overlap_frames,
+    random_options,
+    weights_source,
+)
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams
 
@@ -77,7 +82,7 @@ def muq_spec(params: CheckpointParams, name: str = "muq") -> EncoderSpec:
         weights_sha256=params.digest if pretrained else "",
         code_version=CODE_VERSION,
         options=random_options(params, RANDOM_VERSION),
-        weights_source=_source(params),
+        weights_source=weights_source(params),
         overlap_frames=overlap_frames(params, name, SAMPLE_RATE_HZ / PERIOD, frames),
     )
 
@@ -141,7 +146,7 @@ def load_weights(params: CheckpointParams, name: str, shape: MuqShape, depth: in
         return weights
     checkpoint = open_checkpoint(params, name)
     later = [f"model.conformer.layers.{i}." for i in range(depth, shape.n_layers)]
-    strict_load(weights, load_state(checkpoint), checkpoint.source, ignored=(*UNUSED, *later))
+    strict_load(weights, load_state(checkpoint), f"encoders.{name}", ignored=(*UNUSED, *later))
     return weights
 
 
@@ -149,9 +154,3 @@ def _shape(params: CheckpointParams, name: str) -> MuqShape:
     if params.weights == "random":
         return read_shape(DEFAULT_CONFIG, f"encoders.{name}")
     return read_shape(read_config(params, name), f"encoders.{name}")
-
-
-def _source(params: CheckpointParams) -> str:
-    if params.weights == "random":
-        return "random"
-    return f"{params.model}@{params.revision}" if params.model else "folder"

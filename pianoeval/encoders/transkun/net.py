@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +84,12 @@ class FrontEnd(nn.Module):
         self.register_buffer("mel", torch.empty(WINDOW // 2 + 1, N_MELS))
         self.register_buffer("windows", torch.empty(6, WINDOW))
 
+    @cached_property
+    def heard_bins(self) -> tuple[int, int]:
+        """First and last-plus-one bin of which any band hears; asked when weights are loaded."""
+        bins = self.mel.abs().sum(1).nonzero()
+        return int(bins[0]), int(bins[-1]) + 1
+
     def forward(self, audio: Tensor) -> Tensor:
         """Audio (batch, samples) to (batch, 6, ceil(samples / 1024) + 1, 229).
 
@@ -93,8 +100,7 @@ class FrontEnd(nn.Module):
         frames = F.pad(audio, (WINDOW // 2, right)).unfold(-1, WINDOW, HOP)
         std, mean = torch.std_mean(frames, (1, 2), keepdim=True)
         frames = (frames - mean) / (std + 1e-8)
-        bins = self.mel.abs().sum(1).nonzero()
-        low, high = int(bins[0]), int(bins[-1]) + 1
+        low, high = self.heard_bins
         mel = self.mel[low:high]
         spectra = []
         for window in self.windows:  # one at a time bounds memory
@@ -206,6 +212,7 @@ class TranskunNet(nn.Module):
         except RuntimeError as error:
             raise CorruptDataError(f"weights do not fit Transkun 2.0: {error}") from error
         self.eval().requires_grad_(False)
+        _ = self.front.heard_bins  # now: asked in a forward pass, a GPU would be waited for
         with torch.inference_mode():
             at_mel = self.posEmbedBuilder(torch.arange(N_MELS).float()).T[:, None]
             self.register_buffer("mel_position", at_mel, persistent=False)
