@@ -46,7 +46,8 @@ def changes(kind: str, folder: Path) -> list[dict[str, Any]]:
     """Settings that change numbers; the first changes nothing."""
     case = CASES[kind]
     found: list[dict[str, Any]] = [
-        {}, {"chunk_s": 1.0}, {"overlap_s": 0.2}, {"overlap_s": 0.4}, {"last_chunk": "short"}, {"device": "cuda"},
+        {}, {"chunk_s": 1.0}, {"overlap_s": 0.2}, {"overlap_s": 0.4}, {"device": "cuda"},
+        {"last_chunk": "short"},
     ]  # fmt: skip
     found += [{"layers": layers} for layers in case.layers if kind != "mel"]
     if case.bfloat16 and case.bfloat16_layers == "all":
