@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from pianoeval.encoders.layers import parse_layers
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams, EncoderBlock, TranskunParams
 
@@ -36,6 +37,34 @@ def common_fields(params: EncoderBlock, name: str) -> CommonFields:
         name=name, precision=params.precision, device=params.device, compiled=params.compile,
         last_chunk=params.last_chunk,
     )  # fmt: skip
+
+
+class CheckpointFields(CommonFields):
+    """The same for a kind whose weights are a checkpoint, or drawn."""
+
+    layer_names: tuple[str, ...]
+    weights_sha256: str
+    weights_source: str
+    options: tuple[tuple[str, int | str], ...]
+
+
+def checkpoint_fields(
+    params: CheckpointParams, name: str, layers: Sequence[str], random_version: int
+) -> CheckpointFields:
+    """Fields that do not depend on the network, but for the names of its ``layers``.
+
+    Raises
+    ------
+    ConfigError
+        An unknown layer, or as :func:`common_fields`.
+    """
+    return CheckpointFields(
+        **common_fields(params, name),
+        layer_names=tuple(layers[i] for i in parse_layers(params.layers, layers)),
+        weights_sha256=params.digest if params.weights == "pretrained" else "",
+        weights_source=weights_source(params),
+        options=random_options(params, random_version),
+    )
 
 
 def overlap_frames(

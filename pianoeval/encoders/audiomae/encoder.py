@@ -29,15 +29,13 @@ from pianoeval.checkpoints import load_state, open_checkpoint, read_config, stri
 from pianoeval.encoders.audiomae.fbank import KaldiFbank
 from pianoeval.encoders.audiomae.net import PATCH, VitConfig, VitNet, random_state
 from pianoeval.encoders.base import Encoder, EncoderSpec
-from pianoeval.encoders.layers import parse_layers
 from pianoeval.encoders.settings import (
     check_sizes,
-    common_fields,
+    checkpoint_fields,
     overlap_frames,
-    random_options,
     sub_block,
-    weights_source,
 )
+from pianoeval.encoders.taps import Taps
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams
 
@@ -89,20 +87,15 @@ def audiomae_spec(params: CheckpointParams, name: str = "audiomae") -> EncoderSp
         )  # fmt: skip
     names = [str(i) for i in range(config.depth + 1)]
     rate = BANDS * SAMPLE_RATE_HZ / STEP
-    pretrained = params.weights == "pretrained"
     return EncoderSpec(
-        **common_fields(params, name),
+        **checkpoint_fields(params, name, names, RANDOM_VERSION),
         kind="audiomae",
         sample_rate_hz=SAMPLE_RATE_HZ,
         chunk_samples=steps * STEP + SPAN - STEP,
         period_samples=STEP // BANDS,
         min_samples=SPAN,
-        layer_names=tuple(names[i] for i in parse_layers(params.layers, names)),
         dim=config.dim,
-        weights_sha256=params.digest if pretrained else "",
         code_version=CODE_VERSION,
-        options=random_options(params, RANDOM_VERSION),
-        weights_source=weights_source(params),
         span_samples=SPAN,
         frame_group=BANDS,
         overlap_frames=overlap_frames(params, name, rate, steps * BANDS, BANDS),
@@ -129,8 +122,8 @@ class AudioMaeEncoder(Encoder):
         self.spec = audiomae_spec(params, name)
         self.device = torch.device(params.device)
         config = _config(params, name)
-        self._columns = {int(layer): i for i, layer in enumerate(self.spec.layer_names)}
-        depth = max(self._columns)  # blocks after the last wanted one are not run
+        self._taps = Taps(self.spec)
+        depth = self._taps.depth  # blocks after the last wanted one are not run
         if params.weights == "random":
             state = random_state(config, depth, params.seed)
         else:
@@ -147,13 +140,7 @@ class AudioMaeEncoder(Encoder):
     def forward(self, chunks: Tensor, n_samples: Sequence[int]) -> Tensor:
         frames = self.spec.n_frames(chunks.shape[1])
         image, rows = self._image(chunks, n_samples, frames // BANDS)
-        shape = (len(chunks), frames, len(self._columns), self.spec.dim)
-        out = torch.empty(shape, device=chunks.device)
-
-        def tap(layer: int, tokens: Tensor) -> None:
-            if (column := self._columns.get(layer)) is not None:
-                out[:, :, column] = tokens
-
+        tap, out = self._taps.open(chunks)
         self._net(image, rows, tap)
         return out
 

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from pianoeval.encoders.base import EncoderSpec
 from pianoeval.encoders.layers import parse_layers
-from pianoeval.encoders.settings import (
-    common_fields,
-    overlap_frames,
-    random_options,
-    weights_source,
-)
+from pianoeval.encoders.settings import checkpoint_fields, overlap_frames
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams
 
@@ -55,9 +50,8 @@ def codec_spec(
                 what, where=f"encoders.{name}", allowed=allowed, next_step="edit params.yaml"
             )
     frames = round(params.chunk_s * SAMPLE_RATE_HZ / hop)
-    pretrained = params.weights == "pretrained"
     return EncoderSpec(
-        **common_fields(params, name),
+        **checkpoint_fields(params, name, LAYERS, random_version),
         kind=kind,
         sample_rate_hz=SAMPLE_RATE_HZ,
         chunk_samples=frames * hop,
@@ -65,10 +59,6 @@ def codec_spec(
         span_samples=hop,
         min_samples=hop,
         overlap_frames=overlap_frames(params, name, SAMPLE_RATE_HZ / hop, frames),
-        layer_names=layers,
         dim=dim,
-        weights_sha256=params.digest if pretrained else "",
-        weights_source=weights_source(params),
         code_version=code_version,
-        options=random_options(params, random_version),
     )

@@ -24,7 +24,6 @@ from pianoeval.checkpoints import (
     strict_load,
 )
 from pianoeval.encoders.base import Encoder, EncoderSpec
-from pianoeval.encoders.layers import parse_layers
 from pianoeval.encoders.mert.config import (
     DEFAULT_CONFIG,
     SAMPLE_RATE_HZ,
@@ -35,11 +34,10 @@ from pianoeval.encoders.mert.config import (
 from pianoeval.encoders.mert.convolutions import HubertShape
 from pianoeval.encoders.mert.net import HubertNet
 from pianoeval.encoders.settings import (
-    common_fields,
+    checkpoint_fields,
     overlap_frames,
-    random_options,
-    weights_source,
 )
+from pianoeval.encoders.taps import Taps
 from pianoeval.errors import ConfigError, CorruptDataError
 from pianoeval.params import CheckpointParams
 
@@ -75,20 +73,15 @@ def mert_spec(params: CheckpointParams, name: str = "mert") -> EncoderSpec:
         )  # fmt: skip
     names = [str(i) for i in range(shape.n_layers + 1)]
     frames = (chunk - span) // period + 1
-    pretrained = params.weights == "pretrained"
     return EncoderSpec(
-        **common_fields(params, name),
+        **checkpoint_fields(params, name, names, RANDOM_VERSION),
         kind="mert",
         sample_rate_hz=SAMPLE_RATE_HZ,
         chunk_samples=chunk,
         period_samples=period,
         min_samples=span,
-        layer_names=tuple(names[i] for i in parse_layers(params.layers, names)),
         dim=shape.dim,
-        weights_sha256=params.digest if pretrained else "",
         code_version=CODE_VERSION,
-        options=random_options(params, RANDOM_VERSION),
-        weights_source=weights_source(params),
         span_samples=span,
         overlap_frames=overlap_frames(params, name, SAMPLE_RATE_HZ / period, frames),
     )
@@ -116,8 +109,8 @@ class MertEncoder(Encoder):
         self.spec = mert_spec(params, name)
         self.device = torch.device(params.device)
         shape, self._normalise = _shape(params, name), _normalise(params, name)
-        self._columns = {int(layer): i for i, layer in enumerate(self.spec.layer_names)}
-        depth = max(self._columns)  # layers after the last wanted one are not run
+        self._taps = Taps(self.spec)
+        depth = self._taps.depth  # layers after the last wanted one are not run
         net = HubertNet(shape, depth)
         if params.weights == "random":
             strict_load(net, random_state(shape, depth, params.seed), "random weights")
@@ -130,13 +123,7 @@ class MertEncoder(Encoder):
     def forward(self, chunks: Tensor, n_samples: Sequence[int]) -> Tensor:
         length = chunks.shape[1]
         lengths = None if min(n_samples) == length else list(n_samples)
-        shape = (len(chunks), self.spec.n_frames(length), len(self._columns), self.spec.dim)
-        out = torch.empty(shape, device=chunks.device)
-
-        def tap(layer: int, state: Tensor) -> None:
-            if (column := self._columns.get(layer)) is not None:
-                out[:, :, column] = state
-
+        tap, out = self._taps.open(chunks)
         audio = standardise(chunks, lengths) if self._normalise else chunks
         self._net(audio, lengths, tap)
         return out

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pianoeval.checkpoints import load_state, open_checkpoint, read_config, strict_load
 from pianoeval.encoders.base import Encoder, EncoderSpec
-from pianoeval.encoders.layers import parse_layers
 from pianoeval.encoders.muq.config import (
     DEFAULT_CONFIG,
     HOP,
@@ -29,11 +28,10 @@ from pianoeval.encoders.muq.config import (
 from pianoeval.encoders.muq.net import WINDOW, MuqNet
 from pianoeval.encoders.muq.weights import MuqWeights
 from pianoeval.encoders.settings import (
-    common_fields,
+    checkpoint_fields,
     overlap_frames,
-    random_options,
-    weights_source,
 )
+from pianoeval.encoders.taps import Taps
 from pianoeval.errors import ConfigError
 from pianoeval.params import CheckpointParams
 
@@ -68,21 +66,16 @@ def muq_spec(params: CheckpointParams, name: str = "muq") -> EncoderSpec:
             allowed=f"{shortest:g} to {MAX_CHUNK_S:g}", next_step="edit params.yaml",
         )  # fmt: skip
     names = [str(i) for i in range(shape.n_layers + 1)]
-    pretrained = params.weights == "pretrained"
     return EncoderSpec(
-        **common_fields(params, name),
+        **checkpoint_fields(params, name, names, RANDOM_VERSION),
         kind="muq",
         sample_rate_hz=SAMPLE_RATE_HZ,
         chunk_samples=frames * PERIOD,
         period_samples=PERIOD,
         min_samples=WINDOW // 2 + 1,
         span_samples=HOP,
-        layer_names=tuple(names[i] for i in parse_layers(params.layers, names)),
         dim=shape.dim,
-        weights_sha256=params.digest if pretrained else "",
         code_version=CODE_VERSION,
-        options=random_options(params, RANDOM_VERSION),
-        weights_source=weights_source(params),
         overlap_frames=overlap_frames(params, name, SAMPLE_RATE_HZ / PERIOD, frames),
     )
 
@@ -110,8 +103,8 @@ class MuqEncoder(Encoder):
         self.spec = muq_spec(params, name)
         self.device = torch.device(params.device)
         shape = _shape(params, name)
-        self._columns = {int(layer): i for i, layer in enumerate(self.spec.layer_names)}
-        depth = max(self._columns)  # layers after the last wanted one are not run
+        self._taps = Taps(self.spec)
+        depth = self._taps.depth  # layers after the last wanted one are not run
         weights = load_weights(params, name, shape, depth)
         dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
         self._net = MuqNet(shape, weights, dtype, fast=params.device == "cpu").to(self.device)
@@ -119,13 +112,7 @@ class MuqEncoder(Encoder):
     def forward(self, chunks: Tensor, n_samples: Sequence[int]) -> Tensor:
         length = chunks.shape[1]
         lengths = None if min(n_samples) == length else list(n_samples)
-        shape = (len(chunks), self.spec.n_frames(length), len(self._columns), self.spec.dim)
-        out = torch.empty(shape, device=chunks.device)
-
-        def tap(layer: int, state: Tensor) -> None:
-            if (column := self._columns.get(layer)) is not None:
-                out[:, :, column] = state
-
+        tap, out = self._taps.open(chunks)
         self._net(chunks, lengths, tap)
         return out
 
