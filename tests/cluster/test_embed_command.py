@@ -91,7 +91,7 @@ def test_dask_is_an_extra(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     for arguments in (["--cluster", "local"], ["--cluster", "slurm", "--show-script"]):
         with pytest.raises(
-            MissingAssetError, match=r"dask.*\n.*pip install 'pianoeval\[cluster\]'"
+            MissingAssetError, match=r"dask.*\n.*pip install -c constraints.txt -e '\.\[cluster\]'"
         ):
             run("studio", *arguments)
 
