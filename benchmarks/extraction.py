@@ -250,7 +250,9 @@ def extraction(params: Any, rows: int, seconds: float) -> tuple[float, float]:
         end = time.process_time() if params.device == "cpu" else time.perf_counter()
     spec = create_encoder(params).spec
     resampled_n = round(len(samples) * spec.sample_rate_hz / RATE_HZ)
-    chunks = n_clips * len(plan_chunks(resampled_n, spec))
+    # A short last chunk is a part of one.
+    encoded = sum(chunk.stop - chunk.start for chunk in plan_chunks(resampled_n, spec))
+    chunks = n_clips * encoded / spec.chunk_samples
     return (end - begin) / chunks, report.waited_s / report.device_s
 
 
