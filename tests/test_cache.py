@@ -267,7 +267,7 @@ def test_containers_of_one_host_name_and_process_number_do_not_share_a_partial_f
         from pathlib import Path
         os.getpid = lambda: 7
         from pianoeval.atomic import PartialFile
-        print(PartialFile(Path(sys.argv[1]) / "item").path.name)
+        print(PartialFile(Path(sys.argv[1]) / "item").path.name, flush=True)
         os._exit(0)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]

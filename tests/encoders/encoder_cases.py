@@ -65,7 +65,7 @@ class Case:
 def _audiomae() -> Snapshot:
     from pianoeval.encoders.audiomae.net import VitConfig, random_state
 
-    return {"model_args": TINY_VIT}, random_state(VitConfig(dim=24, depth=3, heads=3), 3, 0)
+    return {"model_args": dict(TINY_VIT)}, random_state(VitConfig(dim=24, depth=3, heads=3), 3, 0)
 
 
 def _muq() -> Snapshot:
