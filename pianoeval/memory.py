@@ -2,7 +2,7 @@
 
 glibc keeps what is freed between blocks that are still in use. Activations have another size for
 every clip that is shorter than a chunk, so the heap of a worker grows to about twice what it uses
-(measured on transkun: 350 to 750 MB within 40 clips). Giving it back after every clip costs 13 %
+(measured on transkun: 430 to 740 MB within 32 clips). Giving it back after every clip costs 13 %
 of the time, because the system clears the pages again; so it is given back when half as much
 again has come together.
 """
