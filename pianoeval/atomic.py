@@ -5,9 +5,11 @@ What is being written has a name of its own; it is flushed to disk and then rena
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from pianoeval.errors import PianoevalError
+from pianoeval.interrupt import beginning
 
 log = logging.getLogger(__name__)
 _ABANDONED_S = 24 * 3600.0  # nobody computes the next part of a file for so long
@@ -29,6 +32,9 @@ class PartialFile:
         Replaced if it is there.
     folder : Path, optional
         Where it is written, on the same file system; beside ``target`` unless told.
+    shared : bool
+        The group may read and write it and the folders made for it, whatever the umask. Otherwise
+        its name is ``.<name>.partial``, and what a killed process has left there is replaced.
 
     Raises
     ------
@@ -36,19 +42,22 @@ class PartialFile:
         The disk is full or the folder cannot be written; from :meth:`commit` too.
     """
 
-    def __init__(self, target: Path, folder: Path | None = None) -> None:
-        self.target = target
+    def __init__(self, target: Path, folder: Path | None = None, *, shared: bool = True) -> None:
+        self.target, self._shared = target, shared
         folder = folder or target.parent
         # The name tells people whose it is; containers may share host name and process number.
         mark = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
-        self.path = folder / f".{target.name}.{mark}"
+        self.path = folder / f".{target.name}.{mark if shared else 'partial'}"
         # A worker that is told to end runs multiprocessing's finalizers, but no 'finally'.
-        self._clean = Finalize(None, self.path.unlink, kwargs={"missing_ok": True}, exitpriority=0)
+        self._clean = Finalize(None, _remove, args=[self.path], exitpriority=0)
         try:
             with disk_errors(target):
-                make_shared(folder)
-                make_shared(target.parent)
-                self.stream = self.path.open("x+b")
+                for needed in (folder, target.parent):
+                    make_shared(needed) if shared else needed.mkdir(parents=True, exist_ok=True)
+                with beginning():
+                    if not shared:
+                        self.path.unlink(missing_ok=True)
+                    self.stream = self.path.open("x+b")
         except PianoevalError:
             self._clean()
             raise
@@ -58,9 +67,10 @@ class PartialFile:
         try:
             with disk_errors(self.target):
                 self.stream.flush()
-                os.fsync(self.stream.fileno())
+                _to_disk(self.stream.fileno())
                 self.stream.close()
-                self.path.chmod(0o664)
+                if self._shared:
+                    self.path.chmod(0o664)
                 os.replace(self.path, self.target)
         finally:
             self.abort()
@@ -74,21 +84,116 @@ class PartialFile:
         self._clean()
 
 
+def _to_disk(descriptor: int) -> None:
+    """Flush a file; on macOS fsync leaves it in the disk's own cache (fsync(2) there)."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+        except OSError as error:  # a network file system does not know it
+            log.debug("F_FULLFSYNC: %s", error)
+    os.fsync(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove what was being written; on a disk that turned read-only it has to stay."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.debug("%s stays: %s", path, error)
+
+
+def write_output(target: Path, data: str | bytes) -> None:
+    """Write a file of a workspace; its mode is the user's own.
+
+    A former file is replaced, not written into: it may be a link into the cache of DVC, where
+    others would read what was written here. Text is UTF-8, lines end as they stand. Of several
+    processes that write into one folder, each waits for the one before.
+
+    Raises
+    ------
+    PianoevalError
+        As :func:`write_atomic`.
+    """
+    with disk_errors(target), _alone_in(target.parent):
+        _write(PartialFile(target, shared=False), data.encode() if isinstance(data, str) else data)
+
+
 def write_atomic(target: Path, data: bytes) -> None:
-    """Write a whole file at once.
+    """Write a whole file at once, for the group to read and write.
 
     Raises
     ------
     PianoevalError
         The disk is full or the folder cannot be written; nothing partial stays.
     """
-    partial = PartialFile(target)
+    _write(PartialFile(target), data)
+
+
+def _write(partial: PartialFile, data: bytes) -> None:
+    target = partial.target
     try:
         with disk_errors(target):
             partial.stream.write(data)
         partial.commit()
     finally:
         partial.abort()
+
+
+@contextmanager
+def output_folder(target: Path) -> Iterator[Path]:
+    """A new folder of the same name that takes ``target``'s place when the block succeeds.
+
+    What a killed process was writing, ``.<name>.partial``, goes with the next run. Of several
+    processes that write into one folder, each waits for the one before.
+
+    Raises
+    ------
+    PianoevalError
+        It cannot be written; what was in ``target`` before is then still there.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    made, before = partial / target.name, partial / f"{target.name}.before"
+    with disk_errors(target), _alone_in(target.parent):
+        _remove_tree(partial)
+        clean = Finalize(None, _remove_tree, [partial], exitpriority=0)
+        try:
+            with beginning():
+                made.mkdir(parents=True)
+            yield made
+            if target.exists():  # a folder cannot be renamed over another, nor removed at a stroke
+                os.replace(target, before)
+            try:
+                os.replace(made, target)
+            except OSError:
+                if before.exists():
+                    os.replace(before, target)
+                raise
+        finally:
+            clean()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time, where the file system knows locks of folders; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:  # NFS wants a file that is open for writing
+            log.debug("%s cannot be locked: %s", folder, error)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Another thread may be writing into it when the process is told to end: look again."""
+    for _ in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def remove_abandoned(beside: PartialFile) -> None:
@@ -105,6 +210,22 @@ def remove_abandoned(beside: PartialFile) -> None:
                 log.info("removed %s, which a killed process had left", path)
         except (FileNotFoundError, PermissionError) as error:  # finished, or another user's
             log.debug("%s: %s", path, error)
+
+
+def remove_abandoned_folders(beside: Path, pattern: str, abandoned_s: float = _ABANDONED_S) -> None:
+    """As :func:`remove_abandoned`, of folders: those that match, and lie beside the new ``beside``.
+
+    A folder is as old as the file in it that was written last.
+    """
+    now = beside.stat().st_mtime
+    for folder in beside.parent.glob(pattern):
+        try:
+            written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            if folder != beside and folder.is_dir() and now - written > abandoned_s:
+                shutil.rmtree(folder)
+                log.info("removed %s, which a killed process had left", folder)
+        except (FileNotFoundError, PermissionError) as error:
+            log.debug("%s: %s", folder, error)
 
 
 @contextmanager

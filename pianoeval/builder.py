@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as JobTimeout
@@ -22,18 +21,21 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from pianoeval.cache import Array, Blocks, Item, ItemCache
-from pianoeval.errors import BadInputError, CorruptDataError, PianoevalError
+from pianoeval.errors import BadInputError, ConfigError, CorruptDataError, PianoevalError
+from pianoeval.interrupt import children_hear_no_ctrl_c, listen_as_worker
 from pianoeval.memory import Trimmer
 from pianoeval.params import RunParams
 from pianoeval.progress import Follower, Meter, listen
 from pianoeval.quarantine import check_quarantine
 from pianoeval.rates import record_rate
+from pianoeval.steady import ProcessPool
 from pianoeval.store import write_store
 
 log = logging.getLogger(__name__)
+ENCODE = "PIANOEVAL_ENCODE"  # variable; "never" = no item is computed, as ablations want it
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
@@ -135,7 +137,7 @@ def build_store(
     todo = missing_jobs(step, jobs, cache)
     report = BuildReport(reused=len({job.key for job in jobs}) - len(todo))
     started = time.monotonic()
-    compute = fill or pool_fill(function)
+    compute = _permitted(fill or pool_fill(function))
     failed = compute(step, todo, cache, run, report) if todo else {}
     report.seconds = time.monotonic() - started
     record_rate(cache.root.parent, work or step, report.audio_s, report.seconds, n_workers(run))
@@ -152,6 +154,18 @@ def build_store(
     write_store(out, items(), attrs=attrs, quarantined=quarantined)
     log.info("%s: %s", step, report)
     return report
+
+
+def _permitted(fill: Fill) -> Fill:
+    """``fill``, or what refuses to compute anything where the environment says ``never``."""
+
+    def refuse(step: str, todo: Sequence[ItemJob], *_: object) -> dict[str, str]:
+        raise ConfigError(
+            f"{len(todo)} clips are not in the cache, and {ENCODE}=never forbids to compute them",
+            where=step, next_step=f"dvc repro   (or: unset {ENCODE})",
+        )  # fmt: skip
+
+    return refuse if os.environ.get(ENCODE) == "never" else fill
 
 
 def _item(
@@ -195,13 +209,14 @@ def _run(
             initializer=_start_worker, initargs=[os.getpid(), _log_level(), parts],
         )  # fmt: skip
         try:
-            futures: dict[Any, int] = {
-                pool.schedule(
-                    _compute, args=[function, step, job, cache.root, number],
-                    timeout=_limit_s(job, run),
-                ): number
-                for number, job in enumerate(todo)
-            }  # fmt: skip
+            with children_hear_no_ctrl_c():
+                futures: dict[Any, int] = {
+                    pool.schedule(
+                        _compute, args=[function, step, job, cache.root, number],
+                        timeout=_limit_s(job, run),
+                    ): number
+                    for number, job in enumerate(todo)
+                }  # fmt: skip
             for future in as_completed(futures):
                 job = todo[futures[future]]
                 reason = _reason(future, job, run)
@@ -263,13 +278,7 @@ def _start_worker(parent: int, level: int, parts: Any) -> None:
     global _parts
     _parts = parts
     logging.basicConfig(level=level, format="%(levelname)s %(message)s")
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    listen_as_worker(parent)
 
 
 def _log_level() -> int:

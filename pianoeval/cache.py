@@ -3,7 +3,7 @@
 The key is the SHA-256 of the input bytes' hashes, the configuration that changes the numbers,
 and the version of the step's code; so a hit is what this code would compute, in any workspace, on
 any machine that shares the folder. Library versions are part of the key for audio and contours
-only: who shares a cache should share constraints.txt.
+only: who shares a cache should share requirements/.
 
 Files are safetensors (no pickle), written to a temporary name, flushed and renamed: an item is
 whole or absent, whenever the process is killed. Large ones are written in parts and mapped when
@@ -13,6 +13,8 @@ read, so that memory does not grow with them.
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,17 @@ from typing import Any
 import numpy as np
 
 from pianoeval.atomic import disk_errors
-from pianoeval.itemfile import Array, Blocks, Item, ItemWriter, Layout, item_digest, read_item
+from pianoeval.itemfile import Array, Blocks, Item, ItemWriter, Layout, item_digest
+from pianoeval.itemread import read_item
 from pianoeval.paths import cache_root
 from pianoeval.provenance import canonical_json, sha256_bytes
 
 __all__ = ["Array", "Blocks", "Item", "ItemCache", "ItemWriter", "item_digest", "item_key"]
 
 log = logging.getLogger(__name__)
-_SUFFIX = ".safetensors"
-_UNFINISHED = "unfinished"
+SUFFIX = ".safetensors"
+UNFINISHED = "unfinished"
+_USED_S = 24 * 3600.0  # how exactly an item's time tells when it was last used
 
 
 def item_key(
@@ -52,7 +56,7 @@ class ItemCache:
         self.root = root or cache_root() / "items"
 
     def path(self, step: str, key: str) -> Path:
-        return self.root / step / key[:2] / (key + _SUFFIX)
+        return self.root / step / key[:2] / (key + SUFFIX)
 
     def has(self, step: str, key: str) -> bool:
         """Whether the item is there (its checksum is checked when it is read)."""
@@ -60,6 +64,9 @@ class ItemCache:
 
     def get(self, step: str, key: str) -> Item | None:
         """Read and verify; a damaged item is reported, removed and counts as absent.
+
+        An item under the name of another counts as damaged. A hit renews the file's time, once a
+        day: ``pianoeval cache gc`` keeps what is used.
 
         Arrays of large items are mapped files, read only: their memory is the system's.
 
@@ -70,7 +77,7 @@ class ItemCache:
         """
         path = self.path(step, key)
         try:
-            return read_item(path)
+            item = read_item(path, f"{step}/{key}")
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -78,6 +85,8 @@ class ItemCache:
             with disk_errors(path, "an item is damaged and cannot be removed"):
                 path.unlink(missing_ok=True)
             return None
+        mark_used(path)
+        return item
 
     def put(
         self, step: str, key: str, arrays: Mapping[str, Array | Blocks], meta: Mapping[str, Any]
@@ -102,7 +111,22 @@ class ItemCache:
                     writer.append(name, part)
             writer.commit()
 
-    def writer(self, step: str, key: str, layout: Layout, meta: Mapping[str, Any]) -> ItemWriter:
-        """Begin an item whose arrays, of shapes and types in ``layout``, come in parts."""
-        folder = self.root / step / _UNFINISHED
-        return ItemWriter(self.path(step, key), folder, layout, meta)
+    def writer(
+        self, step: str, key: str, layout: Layout, meta: Mapping[str, Any],
+        origin: Mapping[str, str] | None = None,
+    ) -> ItemWriter:  # fmt: skip
+        """Begin an item whose arrays, of shapes and types in ``layout``, come in parts.
+
+        ``origin`` is what made it, this process unless told.
+        """
+        path, folder = self.path(step, key), self.root / step / UNFINISHED
+        return ItemWriter(path, folder, layout, meta, f"{step}/{key}", origin)
+
+
+def mark_used(path: Path) -> None:
+    """Renew a file's time, by the clock of its file system, unless it is of today."""
+    try:
+        if abs(time.time() - path.stat().st_mtime) > _USED_S:
+            os.utime(path)
+    except OSError as error:  # removed just now, or a cache that others fill and we only read
+        log.debug("time of %s left as it is: %s", path, error)

@@ -9,19 +9,23 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from pianoeval import interrupt
+from pianoeval.commands.ablate import ablate
+from pianoeval.commands.cache import cache_app
 from pianoeval.commands.corpus import corpus_app
 from pianoeval.commands.embed import embed
 from pianoeval.commands.encoder import encoder_app, fetch_pinned
-from pianoeval.commands.options import JsonOption
-from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.commands.options import JsonOption, console
+from pianoeval.commands.score import score
+from pianoeval.errors import ConfigError, PianoevalError, printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,16 +33,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How well is the piano played? Run the pipeline with 'dvc repro'; these commands help.",
 )
+app.add_typer(cache_app, name="cache")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(encoder_app, name="encoder")
 app.command()(embed)
+app.command()(ablate)
+app.command()(score)
 
 
 def main() -> None:
-    """Entry point: a PianoevalError is one clear message and exit status 1."""
+    """Entry point: a PianoevalError is one clear message and exit status 1.
+
+    Told to end, it exits with 128 and the number of the signal; see :mod:`pianoeval.interrupt`.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        app()
+        with interrupt.program("interrupted; what was computed is kept: run this again to go on"):
+            app()
     except PianoevalError as error:
         typer.echo(f"ERROR {error}", err=True)
         sys.exit(1)
@@ -57,10 +68,11 @@ def doctor(as_json: JsonOption = False) -> None:
         for heading in ("", "area", "name", "detail", "mend with"):
             table.add_column(heading, overflow="fold")
         for finding in findings:
-            mark = "[green]ok[/]" if finding.good else "[red]no[/]"
+            mark = Text("ok", "green") if finding.good else Text("no", "red")
             fix = "" if finding.good else finding.fix
-            table.add_row(mark, finding.area, finding.name, finding.detail, fix)
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+            cells = (finding.area, finding.name, finding.detail, fix)
+            table.add_row(mark, *(printable(cell) for cell in cells))
+        console(160).print(table)
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
 
@@ -88,7 +100,7 @@ def plan(as_json: JsonOption = False) -> None:
     total = _duration(sum(row.estimate_s for row in rows))
     hours = sum(row.audio_s for row in rows) / 3600
     table.add_row("all of these", "", "", f"{hours:.2f}", total)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console(140).print(table)
     typer.echo("Probes, evaluation and report are not counted; start with: dvc repro")
 
 
@@ -156,7 +168,7 @@ def compare(
         return
     typer.echo("\n".join(show.heading(found)))
     if show.listed(found):
-        Console(width=None if sys.stdout.isatty() else 140).print(show.as_table(found))
+        console(140).print(show.as_table(found))
     typer.echo("\n".join(show.as_text(found)))
 
 
@@ -171,6 +183,7 @@ def export(
     from pianoeval.paths import CorpusPaths
     from pianoeval.report import load_corpus_report
     from pianoeval.report.card import model_card
+    from pianoeval.report.quality import quality
     from pianoeval.training.export import save_exported
     from pianoeval.training.final import train_final
 
@@ -182,5 +195,16 @@ def export(
         )  # fmt: skip
     trained = train_final(CorpusPaths(corpus), load_params(), view, name)
     report = load_corpus_report(CorpusPaths(corpus), [], results_only=True)
-    save_exported(trained, out, model_card(trained.config, report))
+    card = model_card(trained.config, report)
+    known = trained.config | {"quality": quality(trained.config, report)}
+    save_exported(replace(trained, config=known), out, card)
     typer.echo(f"{model} is in {out}: read {out / 'README.md'} before you pass it on")
+    typer.echo(f"next: pianoeval score FILE... --model {out}")
+
+
+@app.command("params")
+def show_params() -> None:
+    """Print the params.yaml that ships with pianoeval, to put into a folder and edit."""
+    from pianoeval.params_file import SHIPPED
+
+    typer.echo(SHIPPED.read_text(encoding="utf-8"), nl=False)

@@ -8,8 +8,9 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -17,8 +18,9 @@ from pianoeval.assets import ASSETS, asset_path
 from pianoeval.corpora.pin import fetched_receipt
 from pianoeval.encoders.inventory import EncoderFacts, encoder_facts
 from pianoeval.errors import PianoevalError
+from pianoeval.groupfolders import Trouble, dvc_cache_troubles, folder_troubles, is_shared
 from pianoeval.params import Params
-from pianoeval.params_file import load_params
+from pianoeval.params_file import SHIPPED, load_settings
 from pianoeval.paths import cache_root, workspace_root
 
 _PACKAGES = (
@@ -40,14 +42,23 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings, worst news included."""
-    findings = [*_machine(), *_packages(), *_cache()]
+    findings = [*_machine(), *_packages(), *_cache(), *_sharing()]
     try:
-        params = load_params()
+        params, path = load_settings()
     except PianoevalError as error:
         fix = error.next_step or ""
         return [*findings, Finding("workspace", "params.yaml", False, error.what, fix)]
-    findings.append(Finding("workspace", "params.yaml", True, str(workspace_root())))
-    return [*findings, *_instruments(params), *_encoders(params), *_corpora(params)]
+    detail = "none here: the parameters that ship with pianoeval" if path == SHIPPED else str(path)
+    findings.append(Finding("workspace", "params.yaml", True, detail))
+    found = [*_instruments(params), *_encoders(params), *_corpora(params)]
+    if path != SHIPPED:
+        return [*findings, *found]
+    # Nobody has chosen these: what is missing of them is no bad news.
+    return [*findings, *(replace(one, good=True, detail=_absent(one)) for one in found)]
+
+
+def _absent(finding: Finding) -> str:
+    return finding.detail if finding.good else f"not here: {finding.fix}"
 
 
 def _machine() -> Iterator[Finding]:
@@ -81,6 +92,31 @@ def _cache() -> Iterator[Finding]:
     for step in sorted(p for p in (root / "items").glob("*") if p.is_dir()):
         sizes = [p.stat().st_size for p in step.rglob("*.safetensors")]
         yield Finding("cache", step.name, True, f"{len(sizes)} items, {sum(sizes) / 1e9:.2f} GB")
+
+
+def _sharing() -> Iterator[Finding]:
+    """Of caches that are meant for a group; what is one's own needs none of it."""
+    items = cache_root() / "items"
+    if items.is_dir() and (is_shared(cache_root()) or is_shared(items)):
+        yield from _troubled("shared items", items, list(folder_troubles(items)))
+    workspace = workspace_root()
+    if not (workspace / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
+        return
+    from dvc.config import Config  # not needed by who only scores recordings
+
+    cache = Config(dvc_dir=str(workspace / ".dvc"))["cache"]
+    folder = Path(cache.get("dir") or workspace / ".dvc" / "cache")
+    if folder.is_dir() and workspace not in folder.parents:
+        shared, types = cache.get("shared") or "", cache.get("type") or ["reflink", "copy"]
+        troubles = dvc_cache_troubles(workspace, folder, shared, list(types))
+        yield from _troubled("shared outputs", folder, troubles)
+
+
+def _troubled(name: str, folder: Path, troubles: list[Trouble]) -> Iterator[Finding]:
+    for trouble in troubles:
+        yield Finding("cache", name, False, trouble.what, trouble.fix)
+    if not troubles:
+        yield Finding("cache", name, True, str(folder))
 
 
 def _can(check: Callable[[], object]) -> tuple[bool, str, str]:

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+# Control characters, marks that reverse what is read, line ends that are none, halves of pairs.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text that a terminal shows and does not obey; ``lines`` keeps its line ends."""
+    shown = _HIDDEN.sub(
+        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text
+    )
+    return shown if lines else shown.replace("\n", "\\n")
+
+
+def is_printable(text: str) -> bool:
+    """Whether a name can be shown as it is, on one line."""
+    return "\n" not in text and "\t" not in text and not _HIDDEN.search(text)
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a word of a shell, for commands in messages."""
+    return "'" + str(path).replace("'", "'\"'\"'") + "'"
 
 
 class PianoevalError(Exception):
@@ -35,11 +59,12 @@ class PianoevalError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
+        what = printable(self.what, lines=True)
+        text = f"{printable(self.where)}: {what}" if self.where else what
         if self.allowed:
-            text += f" (allowed: {self.allowed})"
+            text += f" (allowed: {printable(self.allowed)})"
         if self.next_step:
-            text += f"\n  next: {self.next_step}"
+            text += f"\n  next: {printable(self.next_step)}"
         return text
 
     def __reduce__(self) -> tuple[object, ...]:

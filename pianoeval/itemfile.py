@@ -1,9 +1,10 @@
-"""The file of a cached item: safetensors, written as it comes and read without a copy.
+"""The file of a cached item: safetensors, written as it comes; :mod:`pianoeval.itemread` reads it.
 
 Eight bytes give the length of a JSON header; it holds metadata, and shape, type and place of each
 array; their bytes follow without gaps, wide types first so that all are aligned
 (https://github.com/huggingface/safetensors#format). The item's digest stands in the metadata. It is
-known when all bytes are, so its place is written last.
+known when all bytes are, so its place is written last. Which item it is (``key``) and what made it
+(``made_by``) stand beside it and are no part of the digest; older files have neither.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,20 +22,18 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pianoeval.atomic import PartialFile, disk_errors, remove_abandoned
-from pianoeval.errors import PianoevalError
-from pianoeval.provenance import canonical_json, sha256_bytes
+from pianoeval.errors import CorruptDataError, PianoevalError
+from pianoeval.provenance import canonical_json, made_by, sha256_bytes
 
 Array = NDArray[Any]
 Layout = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
 
-_MAPPED_BYTES = 32 << 20  # a larger file is mapped, not read
 _HASHED_BYTES = 8 << 20  # so much of a mapped file is in memory at once
-_HEADER_LIMIT = 100 << 20  # as in the safetensors library
-_TYPES = {
+TYPES = {
     "F64": "<f8", "I64": "<i8", "U64": "<u8", "F32": "<f4", "I32": "<i4", "U32": "<u4",
     "F16": "<f2", "I16": "<i2", "U16": "<u2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
-_NAMES = {numpy: name for name, numpy in _TYPES.items()}
+_NAMES = {numpy: name for name, numpy in TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Item:
     arrays: dict[str, Array]
     meta: dict[str, Any]
     digest: str
+    made_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,10 @@ class ItemWriter:
         ``{name: (shape, dtype)}`` of every array.
     meta : mapping
         Anything that JSON holds.
+    name : str
+        ``<step>/<key>``: what :func:`read_item` expects of the file.
+    origin : mapping, optional
+        Versions and machine that made it; this process unless told.
 
     Raises
     ------
@@ -132,10 +135,15 @@ class ItemWriter:
         As a context manager it leaves nothing behind then.
     """
 
-    def __init__(self, target: Path, folder: Path, layout: Layout, meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self, target: Path, folder: Path, layout: Layout, meta: Mapping[str, Any], name: str,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._meta = meta
         self._layout = {n: (tuple(shape), np.dtype(kind)) for n, (shape, kind) in layout.items()}
-        header, self._digest_at, self._offsets = _make_header(self._layout, meta)
+        text = {"meta": canonical_json(dict(meta)), "key": name}
+        text["made_by"] = canonical_json(dict(made_by() if origin is None else origin))
+        header, self._digest_at, self._offsets = _make_header(self._layout, text)
         self._hashes = {
             name: _ArrayHash(name, kind, shape) for name, (shape, kind) in self._layout.items()
         }
@@ -154,12 +162,18 @@ class ItemWriter:
                 where=self._partial.target, allowed=f"{shape} in all, {kind}",
             )  # fmt: skip
         data = as_bytes(part)
-        self._write(self._offsets[name] + self._rows[name] * _row_bytes(shape, kind), data)
+        self._write(self._offsets[name] + self._rows[name] * row_bytes(shape, kind), data)
         self._hashes[name].update(part)
         self._rows[name] = rows
 
-    def commit(self) -> None:
-        """Write the digest, flush to disk, give the file its name."""
+    def commit(self, expected: str = "") -> None:
+        """Write the digest, flush to disk, give the file its name.
+
+        Raises
+        ------
+        CorruptDataError
+            What was written has another digest than the one ``expected``.
+        """
         try:
             for name, (shape, _) in self._layout.items():
                 if self._rows[name] != shape[0]:
@@ -167,7 +181,10 @@ class ItemWriter:
                         f"'{name}' has {self._rows[name]} of {shape[0]} rows",
                         where=self._partial.target,
                     )
-            self._write(self._digest_at, _combine(self._hashes, self._meta).encode())
+            digest = _combine(self._hashes, self._meta)
+            if expected and digest != expected:
+                raise CorruptDataError("checksum differs", where=self._partial.target)
+            self._write(self._digest_at, digest.encode())
             self._partial.commit()
         finally:
             self.abort()
@@ -197,81 +214,30 @@ class ItemWriter:
         self.abort()
 
 
-def _row_bytes(shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
+def row_bytes(shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
+    """Bytes of one row of an array."""
     return int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
 
 
 def _make_header(
-    layout: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], meta: Mapping[str, Any]
+    layout: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], text: Mapping[str, str]
 ) -> tuple[bytes, int, dict[str, int]]:
     """Header with zeros for the digest, position of these zeros, position of each array."""
-    placeholder = "0" * 64
-    header: dict[str, Any] = {
-        "__metadata__": {"digest": placeholder, "meta": canonical_json(dict(meta))}
-    }
+    placeholder = "0" * 64  # the first of its kind in the file
+    header: dict[str, Any] = {"__metadata__": {"digest": placeholder, **text}}
     place = 0
     for name in sorted(layout, key=lambda n: (-layout[n][1].itemsize, n)):
         shape, kind = layout[name]
         if kind.str not in _NAMES or not shape or name == "__metadata__":
             raise PianoevalError(
                 f"'{name}' of type {kind} and shape {shape} cannot be stored",
-                allowed=f"at least one axis; {', '.join(_TYPES)}",
+                allowed=f"at least one axis; {', '.join(TYPES)}",
             )
-        end = place + shape[0] * _row_bytes(shape, kind)
+        end = place + shape[0] * row_bytes(shape, kind)
         where = {"dtype": _NAMES[kind.str], "shape": list(shape), "data_offsets": [place, end]}
         header[name], place = where, end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    begin = 8 + len(text)
+    data = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    data += b" " * (-len(data) % 8)
+    begin = 8 + len(data)
     offsets = {n: begin + header[n]["data_offsets"][0] for n in layout}
-    return len(text).to_bytes(8, "little") + text, 8 + text.index(placeholder.encode()), offsets
-
-
-def read_item(path: Path) -> Item:
-    """Read and verify; a large file is mapped into memory.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    ValueError
-        It is not what was written.
-    """
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size > _MAPPED_BYTES:
-            data: Array = np.memmap(stream, np.uint8, "r")
-        else:
-            data = np.fromfile(stream, np.uint8)
-    try:
-        arrays, text = _split(data)
-        meta = json.loads(text["meta"])
-        digest = str(text["digest"])
-    except (LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"header: {error!r}") from error
-    if item_digest(arrays, meta) != digest:
-        raise ValueError("checksum differs")
-    return Item(arrays, meta, digest)
-
-
-def _split(data: Array) -> tuple[dict[str, Array], dict[str, str]]:
-    """Arrays without a copy, and the metadata."""
-    length = int.from_bytes(data[:8].tobytes(), "little")
-    begin = 8 + length
-    if len(data) < 8 or length > _HEADER_LIMIT or begin > len(data):
-        raise ValueError("cut off within its header")
-    header = json.loads(data[8:begin].tobytes())
-    text = header.pop("__metadata__")
-    arrays = {}
-    place = 0
-    for name, at in sorted(header.items(), key=lambda entry: entry[1]["data_offsets"]):
-        kind, shape = np.dtype(_TYPES[at["dtype"]]), tuple(int(n) for n in at["shape"])
-        start, stop = at["data_offsets"]
-        wanted = shape[0] * _row_bytes(shape, kind)
-        if start != place or stop - start != wanted or begin + stop > len(data):
-            raise ValueError(f"array '{name}' does not lie where it should")
-        arrays[name] = data[begin + start : begin + stop].view(kind).reshape(shape)
-        place = stop
-    if begin + place != len(data):
-        raise ValueError(f"{len(data) - begin - place} bytes too many")
-    return arrays, text
+    return len(data).to_bytes(8, "little") + data, 8 + data.index(placeholder.encode()), offsets

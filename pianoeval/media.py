@@ -25,6 +25,7 @@ from pianoeval.evaluate.protocol.splits import most_telling
 from pianoeval.midi.io import Performance, read_midi
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
+from pianoeval.sealed import write_sealed
 from pianoeval.store import RaggedStore
 
 MAX_S = 30.0  # of a clip, drawn and played: a page of six clips stays below 2 MB
@@ -138,7 +139,7 @@ def _diagnosed(paths: CorpusPaths) -> Mapping[str, list[Mapping[str, Any]]]:
         found = json.loads(path.read_text(encoding="utf-8"))["examples"]
         if not all("clip" in entry for part in found.values() for entry in part):
             raise KeyError("clip")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise CorruptDataError(
             f"no examples to be read in it ({type(error).__name__})", where=path, next_step=again
         ) from error
@@ -175,6 +176,4 @@ def _clip(
 
 def write_examples(paths: CorpusPaths, params: Params) -> None:
     """Write :func:`gather_examples` as JSON to ``paths.examples``."""
-    text = json.dumps(gather_examples(paths, params), ensure_ascii=False, separators=(",", ":"))
-    paths.examples.parent.mkdir(parents=True, exist_ok=True)
-    paths.examples.write_text(text + "\n", encoding="utf-8")
+    write_sealed(paths.examples, gather_examples(paths, params), indent=None)

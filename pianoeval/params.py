@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pianoeval.params_block import Block as Block
+from pianoeval.params_block import Seed
 from pianoeval.params_cluster import ClusterParams
 from pianoeval.params_encoders import CheckpointParams as CheckpointParams
 from pianoeval.params_encoders import EncoderBlock as EncoderBlock
@@ -20,6 +21,8 @@ Scheme = Literal[
     "composition", "leave_one_player_out", "random",
 ]  # fmt: skip
 ModelName = Literal["ridge", "mlp", "layer_mlp", "extra_trees", "boosting", "ensemble"]
+LossName = Literal["mse", "mae", "huber", "ccc", "hybrid"]
+_OF_ONE_LOSS = {"huber_delta": "huber", "hybrid_alpha": "hybrid"}
 
 
 class Axes(Block):
@@ -48,6 +51,10 @@ class RunParams(Block):
     max_failed_fraction: float = Field(0.0, ge=0, le=1)
 
 
+# Beyond these a recording is no music, and the filter of the resampler takes gigabytes.
+LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
+
+
 class MidiLimits(Block):
     """What is refused before synthesis, and before a recording is decoded."""
 
@@ -61,7 +68,7 @@ class CorpusParams(Block):
     """One corpus; ``loader`` names the module of ``pianoeval.corpora``."""
 
     loader: Literal["studio", "percepiano", "folder"]
-    seed: int = 0
+    seed: Seed = 0
     n_segments: int = Field(12, ge=2, description="studio: excerpts, spread over the works")
     n_players: int = Field(3, ge=1, description="studio: simulated pianists")
     segment_s: float = Field(8.0, gt=2, description="studio: wanted length of an excerpt")
@@ -86,7 +93,7 @@ class InstrumentParams(Block):
     eq: list[tuple[Literal["highpass", "peak", "highshelf"], float, float, float]] = Field(
         default_factory=list, description="(kind, Hz, dB, Q)"
     )
-    seed: int = 0
+    seed: Seed = 0
 
 
 class RenderParams(Block):
@@ -107,11 +114,11 @@ class ContourParams(Block):
     """pYIN through librosa."""
 
     instrument: str = Field(description="which render the contours are taken from")
-    sample_rate_hz: int = 22_050
-    fmin_hz: float = 27.5
-    fmax_hz: float = 4186.0
-    frame_length_frames: int = Field(2048, description="samples a window")
-    hop_frames: int = Field(512, description="samples a hop")
+    sample_rate_hz: int = Field(22_050, ge=LOWEST_HZ, le=HIGHEST_HZ)
+    fmin_hz: float = Field(27.5, gt=0)
+    fmax_hz: float = Field(4186.0, gt=0)
+    frame_length_frames: int = Field(2048, gt=0, description="samples a window")
+    hop_frames: int = Field(512, gt=0, description="samples a hop")
     resolution_semitones: float = Field(
         0.25, gt=0, le=1, description="grid of candidate pitches; 0.1 costs 20 times the time"
     )
@@ -128,7 +135,7 @@ class FoldParams(Block):
 
     schemes: list[Scheme] = Field(min_length=1)
     n_folds: int = Field(4, ge=2)
-    seed: int = 42
+    seed: Seed = 42
 
 
 class ViewParams(Block):
@@ -145,7 +152,7 @@ class ViewParams(Block):
 class RidgeParams(Block):
     """Closed form; the penalty is chosen on inner folds."""
 
-    lambdas: list[float] = Field(min_length=1)
+    lambdas: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
     inner_folds: int = Field(4, ge=2)
     per_output: bool = Field(False, description="a penalty for each dimension, or one for all")
 
@@ -162,8 +169,22 @@ class MlpParams(Block):
     patience: int = Field(15, gt=0)
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     standardise_labels: bool = Field(True, description="on the fit clips, as the inputs are")
+    loss: LossName = Field("mse", description="see pianoeval/losses")
+    huber_delta: float = Field(1.0, gt=0, description="error beyond which huber is linear")
+    hybrid_alpha: float = Field(0.5, ge=0, le=1, description="share of mse in hybrid; rest ccc")
     memory_mb: int = Field(1024, gt=0, description="weights and moments trained at once")
-    seed: int = 42
+    seed: Seed = 42
+
+    @model_serializer(mode="wrap")
+    def _as_before_losses(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what this loss does not read, and without the default: keys of items stay."""
+        values: dict[str, Any] = serialise(self)
+        for name, loss in _OF_ONE_LOSS.items():
+            if self.loss != loss:
+                values.pop(name, None)
+        if self.loss == "mse":
+            values.pop("loss", None)
+        return values
 
 
 class LayerMlpParams(Block):
@@ -180,7 +201,7 @@ class TreeParams(Block):
     max_features: float = Field(0.4, gt=0, le=1)
     pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
     pca_components: int = Field(64, gt=0)
-    seed: int = 42
+    seed: Seed = 42
 
 
 class BoostingParams(Block):
@@ -194,7 +215,7 @@ class BoostingParams(Block):
     max_bins: int = Field(64, ge=2, le=255, description="levels a feature is cut into")
     pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
     pca_components: int = Field(64, gt=0)
-    seed: int = 42
+    seed: Seed = 42
 
 
 class ControlParams(Block):
@@ -203,7 +224,7 @@ class ControlParams(Block):
     labels: list[Literal["shuffled_labels", "swapped_pieces"]] = Field(
         ["shuffled_labels", "swapped_pieces"], description="empty = none"
     )
-    seed: int = Field(42, ge=0)
+    seed: Seed = 42
 
 
 class LearningCurveParams(Block):
@@ -212,7 +233,7 @@ class LearningCurveParams(Block):
     percents: list[Annotated[int, Field(ge=1, le=99)]] = Field(
         [12, 25, 50], description="of the training clips; empty = none"
     )
-    seed: int = Field(42, ge=0)
+    seed: Seed = 42
 
 
 class ProbeParams(Block):
@@ -241,7 +262,7 @@ class EvaluateParams(Block):
     min_players: int = Field(
         6, ge=2, description="with fewer players, content groups alone are resampled"
     )
-    seed: int = 42
+    seed: Seed = 42
 
 
 class ReportParams(Block):

@@ -11,6 +11,7 @@ import yaml
 
 from pianoeval.atomic import write_atomic
 from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.yamlfile import parse_yaml, read_yaml
 
 
 def set_values(params_path: Path, block: Sequence[str], values: Mapping[str, str]) -> bool:
@@ -25,6 +26,7 @@ def set_values(params_path: Path, block: Sequence[str], values: Mapping[str, str
     PianoevalError
         The file cannot be written.
     """
+    read_yaml(params_path)
     text = old = params_path.read_bytes().decode("utf-8")  # line ends as they are
     node = _mapping(yaml.compose(text, yaml.SafeLoader), params_path)
     for key in block:
@@ -60,13 +62,13 @@ def _check(
     before: str, text: str, block: Sequence[str], values: Mapping[str, str], path: Path
 ) -> None:
     """The new text must mean what the old one did, and the values."""
-    place = want = _unshared(yaml.safe_load(before))
+    place = want = _unshared(parse_yaml(before, path))
     for key in block:
         place = place[key]
     place.update(values)
     try:
-        good = yaml.safe_load(text) == want
-    except yaml.YAMLError:
+        good = parse_yaml(text, path) == want
+    except ConfigError:
         good = False
     if not good:
         shown = ", ".join(f'{key}: "{value}"' for key, value in values.items())

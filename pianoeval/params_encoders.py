@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pianoeval.params_block import Block
+from pianoeval.params_block import Block, Seed
 
 Layers = str | int | tuple[int | str, ...]  # hashable: workers know an encoder by its block
 
@@ -32,7 +32,7 @@ class TranskunParams(EncoderBlock):
 
     kind: Literal["transkun"] = "transkun"
     weights: Literal["pretrained", "random"] = Field("pretrained", description="random = control")
-    seed: int = Field(0, description="of the random weights")
+    seed: Seed = Field(0, description="of the random weights")
 
 
 class MelParams(EncoderBlock):
@@ -51,7 +51,7 @@ class CheckpointParams(EncoderBlock):
 
     kind: Literal["muq", "mert", "audiomae", "dac", "jukebox"]
     weights: Literal["pretrained", "random"] = Field("pretrained", description="random = control")
-    seed: int = Field(0, description="of the random weights")
+    seed: Seed = Field(0, description="of the random weights")
     model: str = Field("", description="hub id, as 'owner/name'")
     revision: str = Field("", description="commit of the hub repository, 40 hex digits")
     file: str = Field("", description="weights file, where a repository holds several")

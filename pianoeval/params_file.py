@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import typing
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pianoeval.errors import ConfigError
 from pianoeval.params import Block, Params
 from pianoeval.paths import workspace_root
+from pianoeval.yamlfile import read_yaml
 
+#: The pipeline's own ``params.yaml``: a link in the repository, a copy in a wheel.
+SHIPPED = Path(__file__).with_name("default_params.yaml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become folders and stage names
 _RESERVED = frozenset({"none", "lookup", "ceiling"})  # what the results call their baselines
 
@@ -24,12 +27,18 @@ def load_params(path: Path | None = None) -> Params:
     if not path.is_file():
         next_step = "cd to the project, or git clone it"
         raise ConfigError("no such file", where=path, next_step=next_step)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        reason = f"not valid YAML: {error}"
-        raise ConfigError(reason, where=path, next_step=f"edit {path}") from error
-    return parse_params(data, path)
+    return parse_params(read_yaml(path), path)
+
+
+def load_settings() -> tuple[Params, Path]:
+    """Parameters for work outside of the pipeline, and the file that they come from.
+
+    That is ``params.yaml`` of the workspace or of the current directory; where there is neither,
+    the one that ships with the package. Raises ConfigError.
+    """
+    own = workspace_root() / "params.yaml"
+    path = own if own.is_file() else SHIPPED
+    return load_params(path), path
 
 
 def parse_params(data: Any, path: Path = Path("params.yaml")) -> Params:
@@ -103,6 +112,11 @@ def _check_names(params: Params, path: Path) -> None:
     for name in [*params.corpora, *params.instruments, *params.encoders, *views]:
         if not _NAME.fullmatch(name) or name == "evaluated":
             raise _bad_name(f"'{name}' cannot be a name", path, "letters, digits, '_' and '-'")
+    for names in (params.corpora, params.instruments, params.encoders, views):
+        twins = Counter(name.lower() for name in names)
+        if twice := [name for name in names if twins[name.lower()] > 1]:
+            what = f"'{twice[0]}' and '{twice[1]}' are one folder on macOS"
+            raise _bad_name(what, path, "names that differ in more than capitals")
 
 
 def _bad_name(what: str, path: Path, allowed: str) -> ConfigError:

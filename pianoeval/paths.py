@@ -6,16 +6,23 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import platformdirs
+
 _MARKERS = ("dvc.yaml", "params.yaml")
 
 
-def workspace_root() -> Path:
-    """Nearest directory at or above the current one that holds the pipeline; else the current."""
+def find_workspace() -> Path | None:
+    """Nearest directory at or above the current one that holds the pipeline, if any does."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if all((folder / marker).is_file() for marker in _MARKERS):
             return folder
-    return here
+    return None
+
+
+def workspace_root() -> Path:
+    """The workspace; outside of any, the current directory."""
+    return find_workspace() or Path.cwd()
 
 
 def cache_root() -> Path:
@@ -23,13 +30,16 @@ def cache_root() -> Path:
 
     ``$PIANOEVAL_CACHE``; else ``$DVC_ROOT/cache`` (inside ``dvc exp run --temp`` or ``--queue``
     ``DVC_ROOT`` is the main worktree, so an item outlives a killed temporary run); else
-    ``cache/`` of the workspace.
+    ``cache/`` of the workspace; outside of any, the user's cache folder of the platform
+    (``~/.cache/pianoeval``, ``~/Library/Caches/pianoeval``).
     """
     if chosen := os.environ.get("PIANOEVAL_CACHE"):
         return Path(chosen).expanduser()
     if main := os.environ.get("DVC_ROOT"):
         return Path(main) / "cache"
-    return workspace_root() / "cache"
+    if workspace := find_workspace():
+        return workspace / "cache"
+    return platformdirs.user_cache_path("pianoeval", appauthor=False)
 
 
 @dataclass(frozen=True)

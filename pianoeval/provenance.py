@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+import pianoeval
 from pianoeval.paths import workspace_root
+
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "librosa", "soxr")
 
 
 def canonical_json(value: Any) -> str:
@@ -38,6 +44,31 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def made_by() -> dict[str, str]:
+    """What computes here: versions of what is installed, and the processor.
+
+    The same in every process of an environment, whatever it has imported.
+    """
+    found = {"pianoeval": pianoeval.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {"machine": f"{platform.system()} {platform.machine()}, {_processor()}"}
+
+
+def _processor() -> str:
+    """Model of the processor: last digits of floating-point sums may depend on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def config_hash(value: Any, length: int = 12) -> str:

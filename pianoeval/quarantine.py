@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from pianoeval.atomic import write_output
 from pianoeval.errors import BadInputError
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,5 @@ def check_quarantine(
 
 def write_quarantine(path: Path, quarantined: Mapping[str, str]) -> None:
     """Write ``{clip: reason}`` as JSON."""
-    path.write_text(
-        json.dumps(dict(quarantined), indent=1, ensure_ascii=False, sort_keys=True) + "\n",
-        encoding="utf-8",
-    )
+    text = json.dumps(dict(quarantined), indent=1, ensure_ascii=False, sort_keys=True)
+    write_output(path, text + "\n")

@@ -34,7 +34,7 @@ def _measured(folder: Path) -> dict[str, float]:
     try:
         measured = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         return {str(work): float(rate) for work, rate in measured.items() if float(rate) > 0}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError):
         return {}
 
 

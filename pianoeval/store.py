@@ -6,15 +6,13 @@
 floating-point frames. Items stand in manifest order; none crosses a shard unless it is longer
 than one. The bytes depend on the items alone, not on the run history or the number of workers.
 
-Zarr returns fill values for a missing chunk without a word: every read is checked. Items are read
+Zarr returns fill values for a missing chunk without a word: every read is checked, and so are all
+names, attributes and tables when the store is opened. Items are read
 and written in parts: of a long one, a part is in memory at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from pianoeval.atomic import output_folder
 from pianoeval.cache import Item
-from pianoeval.errors import CorruptDataError, PianoevalError
-from pianoeval.shards import FramesDigest, ShardWriter, frames_digest, frames_mean, layout
+from pianoeval.errors import CorruptDataError, PianoevalError, quoted
+from pianoeval.shards import FramesDigest, ShardWriter, frames_mean, layout
+from pianoeval.zarrgroup import explained, open_sealed, seal_group
 
 LEVEL_NAMES = ("rms_dbfs", "lufs", "peak_dbfs")
-_TABLES = ("start", "length", "digest", "level", "pooled_mean")
 
 Array = NDArray[Any]
 
@@ -56,20 +55,8 @@ def write_store(
     PianoevalError
         No items, an empty item, or items of different shapes.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _write(partial, items, attrs, quarantined)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
-    except OSError as error:
-        raise PianoevalError(
-            f"cannot write the store ({error.strerror}); the items in the cache are kept",
-            where=path, next_step="free space, then: dvc repro",
-        ) from error  # fmt: skip
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with output_folder(path) as folder:
+        _write(folder, items, attrs, quarantined)
 
 
 def _write(
@@ -111,21 +98,13 @@ def _write(
     for name, values in small.items():
         fill = np.nan if values.dtype.kind == "f" else 0
         group.create_array(name, data=values, compressors=None, fill_value=fill)
-    group.attrs.put(
-        {
-            **dict(sorted(attrs.items())),
-            "clips": [row[0] for row in rows],
-            "keys": [row[1] for row in rows],
-            "quarantined": dict(sorted(quarantined.items())),
-            "tables_digest": _tables_digest(small),
-        }
-    )
-
-
-def _tables_digest(tables: Mapping[str, Array]) -> str:
-    """SHA-256 of everything but the frames: a lost chunk of it would be read as fill values."""
-    parts = [name.encode() + frames_digest(tables[name]) for name in sorted(tables)]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    about = {
+        **dict(sorted(attrs.items())),
+        "clips": [row[0] for row in rows],
+        "keys": [row[1] for row in rows],
+        "quarantined": dict(sorted(quarantined.items())),
+    }
+    seal_group(group, folder, about, small)
 
 
 def _create(group: zarr.Group, frames: Array) -> ShardWriter:
@@ -147,32 +126,27 @@ class RaggedStore:
     PianoevalError
         ``path`` is not a store.
     CorruptDataError
-        On reading an item whose length is 0 or whose bytes differ from what was written.
+        Its attributes or tables differ from what was written; on reading an item, its frames do.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        try:
-            group = zarr.open_group(self.path, mode="r", zarr_format=3)
-            self._frames: Any = group["frames"]
-            tables = {name: np.asarray(group[name]) for name in _TABLES if name in group}
-            self._start, self._length = tables["start"], tables["length"]
-            self._digest = tables["digest"]
-            self.level: NDArray[np.float32] = tables["level"]
-        except (FileNotFoundError, KeyError, ValueError) as error:
+        self._again = f"rm -r {quoted(self.path)} && dvc repro   (cached items are used again)"
+        attrs, tables, large = open_sealed(self.path, ("frames",), "a store", self._again)
+        if not {"start", "length", "digest", "level"} <= tables.keys() or "keys" not in attrs:
             raise PianoevalError(
-                f"not a store ({error})", where=self.path, next_step="dvc repro"
-            ) from error
+                "not a store of frames", where=self.path,
+                next_step="name a folder below data/<corpus>/audio, contours or embeddings",
+            )  # fmt: skip
+        self._frames: Any = large["frames"]
+        self._start, self._length = tables["start"], tables["length"]
+        self._digest = tables["digest"]
+        self.level: NDArray[np.float32] = tables["level"]
         self._pooled_mean = tables.get("pooled_mean")
-        self.attrs: dict[str, Any] = dict(group.attrs)
+        self.attrs: dict[str, Any] = attrs
         self.clips: list[str] = list(self.attrs.pop("clips"))
         self._keys: list[str] = list(self.attrs.pop("keys"))
         self.quarantined: dict[str, str] = dict(self.attrs.pop("quarantined"))
-        if self.attrs.pop("tables_digest", None) != _tables_digest(tables):
-            raise CorruptDataError(
-                "its tables differ from what was written", where=self.path,
-                next_step=f"rm -r '{self.path}' && dvc repro   (cached items are used again)",
-            )  # fmt: skip
         self._index = {clip: row for row, clip in enumerate(self.clips)}
 
     def __len__(self) -> int:
@@ -224,11 +198,12 @@ class RaggedStore:
         start, length = int(self._start[row]), int(self._length[row])
         total = FramesDigest(self._frames.dtype, (length, *self._frames.shape[1:]))
         for begin in range(start, start + length, size):
-            part = np.asarray(self._frames[begin : min(begin + size, start + length)])
+            with explained(self.path, f"clip '{clip}' cannot be read", self._again):
+                part = np.asarray(self._frames[begin : min(begin + size, start + length)])
             total.update(part)
             yield part
         if length == 0 or total.digest() != bytes(self._digest[row]):
             raise CorruptDataError(
                 f"clip '{clip}' differs from what was written", where=self.path,
-                next_step=f"rm -r '{self.path}' && dvc repro   (cached items are used again)",
+                next_step=self._again,
             )  # fmt: skip

@@ -8,10 +8,9 @@ from __future__ import annotations
 import errno
 import importlib.util
 import logging
-import signal
+import os
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 # Before a stage imports anything: a bare 'dvc repro' may have found another Python.
 if any(importlib.util.find_spec(name) is None for name in ("pandas", "pydantic", "zarr")):
@@ -20,7 +19,13 @@ if any(importlib.util.find_spec(name) is None for name in ("pandas", "pydantic",
         "  next: . .venv/bin/activate && dvc repro   (or: make repro)"
     )
 
+from pianoeval import interrupt
 from pianoeval.errors import PianoevalError
+
+_INTERRUPTED = "interrupted; what was computed is kept, and 'dvc repro' goes on from there"
+if sys.argv[0] == "-m":  # a stage is being started; to import what it needs takes seconds
+    # DVC may be killed: nobody would take what its stage goes on to write.
+    interrupt.listen(_INTERRUPTED, os.getppid() if "DVC_STAGE" in os.environ else None)
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -28,12 +33,12 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 def run(main: Callable[..., None]) -> None:
     """Call a stage with the command line's arguments; a PianoevalError is one clear message.
 
-    SIGTERM is turned into an exit that unwinds, so that workers end and partial files go.
+    Told to end, it exits with 128 and the number of the signal; see :mod:`pianoeval.interrupt`.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        main(*sys.argv[1:])
+        with interrupt.program(_INTERRUPTED):
+            main(*sys.argv[1:])
     except PianoevalError as error:
         sys.exit(f"ERROR {error}")
     except OSError as error:
@@ -43,9 +48,3 @@ def run(main: Callable[..., None]) -> None:
             f"ERROR {error.filename or 'disk'}: {error.strerror}; what was computed is kept\n"
             "  next: free space or mend the permissions, then: dvc repro"
         )
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what was computed is kept, and 'dvc repro' goes on from there")
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -1,5 +1,7 @@
 """examples@corpus: notes and sound of the clips that a model judged best and worst."""
 
+from pianoeval.corpora.manifest import check_notes, read_manifest
+from pianoeval.evaluate.protocol.receipt import check_results
 from pianoeval.media import write_examples
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
@@ -7,7 +9,10 @@ from stages import run
 
 
 def main(corpus: str) -> None:
-    write_examples(CorpusPaths(corpus), load_params())
+    paths = CorpusPaths(corpus)
+    check_results(paths)
+    check_notes(read_manifest(paths.manifest), paths.root)
+    write_examples(paths, load_params())
 
 
 if __name__ == "__main__":

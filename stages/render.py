@@ -2,7 +2,7 @@
 
 from pianoeval.audio.render import render_corpus
 from pianoeval.cache import ItemCache
-from pianoeval.corpora.manifest import read_manifest
+from pianoeval.corpora.manifest import check_media, read_manifest
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from stages import run
@@ -10,10 +10,11 @@ from stages import run
 
 def main(corpus: str, instrument: str) -> None:
     paths = CorpusPaths(corpus)
+    manifest = read_manifest(paths.manifest)
+    check_media(manifest, paths.root)
     render_corpus(
-        read_manifest(paths.manifest), paths.root, instrument, load_params(),
-        ItemCache(), paths.audio(instrument),
-    )  # fmt: skip
+        manifest, paths.root, instrument, load_params(), ItemCache(), paths.audio(instrument)
+    )
 
 
 if __name__ == "__main__":

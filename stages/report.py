@@ -2,6 +2,9 @@
 
 import json
 
+from pianoeval.atomic import output_folder, write_output
+from pianoeval.evaluate.protocol.receipt import check_results
+from pianoeval.joins import join_corpora
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths, workspace_root
 from pianoeval.report import (
@@ -14,13 +17,17 @@ from stages import run
 
 
 def main() -> None:
-    axes, reports = load_params().axes, workspace_root() / "reports"
+    params, reports = load_params(), workspace_root() / "reports"
+    axes = params.axes
+    join_corpora([CorpusPaths(name) for name in axes.corpus], params)
+    for name in axes.corpus:
+        check_results(CorpusPaths(name))
     corpora = [load_corpus_report(CorpusPaths(name), axes.features) for name in axes.corpus]
     write_report(corpora, reports / "index.html")
-    write_plot_tables(corpora, reports / "plots")
-    (reports / "metrics.json").write_text(
-        json.dumps(metrics_summary(corpora), indent=1) + "\n", encoding="utf-8"
-    )
+    with output_folder(reports / "plots") as folder:
+        write_plot_tables(corpora, folder)
+    text = json.dumps(metrics_summary(corpora), indent=1)
+    write_output(reports / "metrics.json", text + "\n")
 
 
 if __name__ == "__main__":

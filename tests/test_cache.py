@@ -114,7 +114,7 @@ def files(root: Path) -> list[Path]:
 def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Small files are read, large ones mapped: both ways for the same items."""
     if request.param == "mapped":
-        monkeypatch.setattr("pianoeval.itemfile._MAPPED_BYTES", 0)
+        monkeypatch.setattr("pianoeval.itemread._MAPPED_BYTES", 0)
         monkeypatch.setattr("pianoeval.itemfile._HASHED_BYTES", 64)
     return str(request.param)
 

@@ -39,8 +39,9 @@ class Step:
 
 # Carry, check, name or show; cached inputs are in the key by their digest.
 EVERYWHERE_APART = (
-    "assets", "atomic", "builder", "cache", "errors", "itemfile", "memory", "params", "paths",
-    "progress", "provenance", "quarantine", "rates", "shards", "store", "corpora.manifest",
+    "assets", "atomic", "builder", "cache", "errors", "itemfile", "itemread", "joins", "memory",
+    "params", "paths", "progress", "provenance", "quarantine", "rates", "sealed", "shards",
+    "soundheader", "steady", "store", "tablefile", "yamlfile", "zarrgroup", "corpora.manifest",
 )  # fmt: skip
 _ENCODERS = {
     "transkun": "transkun.encoder", "mel": "mel", "muq": "muq.encoder", "mert": "mert.encoder",

@@ -78,7 +78,7 @@ def test_broken_yaml_is_one_clear_error(tmp_path: Path) -> None:
 def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("axes: !!python/object/apply:os.getcwd []", encoding="utf-8")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="no tags"):
         load_params(path)
 
 
@@ -104,10 +104,14 @@ def test_names_become_folders(data: dict[str, Any], name: str) -> None:
 
 def test_every_parameter_stands_in_the_file(data: dict[str, Any]) -> None:
     """A default in code would change numbers that DVC does not know of."""
-    full = parse_params(data).model_dump(mode="json", exclude_unset=False)
+    full: dict[str, set[str]] = {}
+    for loss in ("huber", "hybrid"):  # what a loss does not read is in no dump, and so in no key
+        data["probe"]["mlp"]["loss"] = loss
+        found = parse_params(data).model_dump(mode="json", exclude_unset=False)
+        full = {block: full.get(block, set()) | set(_leaves(found[block])) for block in found}
     blocks = "run", "midi", "render", "contours", "pool", "folds", "probe", "evaluate", "report"
     for block in blocks:
-        assert set(_leaves(full[block])) == set(_leaves(data[block])), block
+        assert full[block] == set(_leaves(data[block])), block
 
 
 def _leaves(value: Any, prefix: str = "") -> list[str]:

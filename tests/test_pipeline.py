@@ -17,10 +17,13 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 PLUMBING = {
     "pianoeval/__init__.py", "pianoeval/assets.py", "pianoeval/atomic.py", "pianoeval/builder.py",
     "pianoeval/cache.py", "pianoeval/itemfile.py",
-    "pianoeval/corpora/manifest.py", "pianoeval/errors.py", "pianoeval/params.py",
-    "pianoeval/params_file.py", "pianoeval/paths.py", "pianoeval/progress.py",
+    "pianoeval/corpora/manifest.py", "pianoeval/errors.py", "pianoeval/joins.py",
+    "pianoeval/params.py", "pianoeval/params_file.py", "pianoeval/paths.py",
+    "pianoeval/progress.py",
     "pianoeval/provenance.py",
-    "pianoeval/quarantine.py", "pianoeval/rates.py", "stages/__init__.py",
+    "pianoeval/quarantine.py", "pianoeval/rates.py", "pianoeval/sealed.py", "pianoeval/steady.py",
+    "pianoeval/soundheader.py",
+    "pianoeval/tablefile.py", "pianoeval/yamlfile.py", "stages/__init__.py",
 }  # fmt: skip
 
 

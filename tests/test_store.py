@@ -180,7 +180,7 @@ def test_mapped_and_plain_items_make_the_same_store(
     cache = ItemCache(tmp_path / "items")
     for _, key, item in make_items([40, 3, 90]):
         cache.put("x", key, item.arrays, {})
-    monkeypatch.setattr("pianoeval.itemfile._MAPPED_BYTES", 0)
+    monkeypatch.setattr("pianoeval.itemread._MAPPED_BYTES", 0)
     monkeypatch.setattr("pianoeval.itemfile._HASHED_BYTES", 100)
 
     def mapped() -> Iterator[tuple[str, str, Item]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,16 @@ def render_identity(instrument: InstrumentParams) -> dict[str, Any]:
     return {
         "instrument": instrument.model_dump(mode="json"),
         "font_sha256": pinned(instrument.font).sha256,
-        "backend": {BACKEND: version("tinysoundfont"), "soxr": soxr.__libsoxr_version__},
+        "backend": {BACKEND: _backend_version(), "soxr": soxr.__libsoxr_version__},
     }
+
+
+def _backend_version() -> str:
+    """Recordings need no backend; whatever is played without it fails, and is no item."""
+    try:
+        return version(BACKEND)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def sample_bank(instrument: InstrumentParams) -> SampleBank:

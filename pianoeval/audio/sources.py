@@ -11,14 +11,14 @@ import io
 import re
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from tinysoundfont._tinysoundfont import OutputMode, SoundFont
 
+from pianoeval.assets import UNREADABLE_ZIP, read_member
 from pianoeval.errors import BadInputError, MissingAssetError
 
 F4 = NDArray[np.float32]
@@ -29,6 +29,7 @@ _MAX_VOICES = 64
 _FLUSH_S = 0.05
 _GUARD_S = 0.1  # cut off again, so that the resampler's edge is never part of a sample
 _ATTACK_S = 0.5
+_KEY_BYTES = 64 << 20  # of one recording of a sample set
 _LEAD_S = 0.01
 _PITCH_CLASS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -50,6 +51,7 @@ class SoundFontSource:
                 f"'{path.suffix}' fonts are refused: the decoder in use changes their samples",
                 where=path, allowed=".sf2", next_step="convert the font to .sf2",
             )  # fmt: skip
+        OutputMode, SoundFont = _engine()
         try:
             self._font = SoundFont(str(path))
         except RuntimeError as error:
@@ -96,13 +98,25 @@ class SoundFontSource:
         return buffer
 
 
+def _engine() -> tuple[Any, Any]:
+    """Classes of tinysoundfont, which no dependency brings along (docs/install.md says why)."""
+    try:
+        from tinysoundfont._tinysoundfont import OutputMode, SoundFont
+    except ImportError as error:
+        raise MissingAssetError(
+            f"tinysoundfont, which plays sound fonts, cannot be loaded: {error}",
+            next_step="pip install --no-deps tinysoundfont",
+        ) from error
+    return OutputMode, SoundFont
+
+
 class SampleSetSource:
     """A zip of one recording a key, ``Piano.ff.<note name>.flac`` (University of Iowa MIS)."""
 
     def __init__(self, path: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except UNREADABLE_ZIP as error:
             raise MissingAssetError(
                 f"not a readable sample set: {error}", where=path, next_step="pianoeval doctor"
             ) from error
@@ -118,8 +132,15 @@ class SampleSetSource:
 
     def sample(self, key_midi: int, velocity: int, cents: float, seconds: float) -> F4:
         """See Source; one layer, so the velocity changes nothing here."""
-        data = self._archive.read(self._members[key_midi])
-        stereo, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        try:
+            data = read_member(self._archive, self._members[key_midi], _KEY_BYTES)
+            stereo, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        except (*UNREADABLE_ZIP, soundfile.LibsndfileError) as error:
+            raise MissingAssetError(
+                f"the sample of key {key_midi} cannot be read: {error}",
+                where=self._archive.filename,
+                next_step="pianoeval doctor",
+            ) from error
         level = np.abs(stereo).max(axis=1)
         attack = int(np.argmax(level > 0.05 * level.max()))
         sounding = stereo[max(attack - round(_LEAD_S * rate_hz), 0) :].T

@@ -14,13 +14,15 @@ import soxr
 from numpy.typing import NDArray
 
 from pianoeval.errors import BadInputError
+from pianoeval.params import HIGHEST_HZ, LOWEST_HZ
 from pianoeval.resampling import resample_parts, resampled_length
 
 F4 = NDArray[np.float32]
 I2 = NDArray[np.int16]
 
 FULL_SCALE = 32_768
-_PART = 1 << 20  # frames decoded at a time
+_PART = 1 << 20  # frames decoded at a time …
+_PART_CHANNELS = 8  # … of at most so many channels; of more, fewer frames
 _SLACK_S = 0.1  # durations in tables are rounded, and those of mp3 files estimated
 _NEXT = "replace the file, or remove the clip from the corpus"
 
@@ -77,6 +79,10 @@ def open_audio(
         raise BadInputError("no such file", where=source, next_step="check the path")
     with _opened(source, where) as file:
         rate_hz, frames = int(file.samplerate), int(file.frames)
+    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+        raise BadInputError(
+            f"{rate_hz} Hz", where=where, allowed=f"{LOWEST_HZ} to {HIGHEST_HZ} Hz", next_step=_NEXT
+        )
     first = round(start_s * rate_hz)
     last = frames if end_s is None else round(end_s * rate_hz)
     if last > frames + _SLACK_S * rate_hz:
@@ -100,8 +106,9 @@ def _decode(source: Path | bytes, where: Path | str, first: int, last: int) -> I
     """Frames ``first..last`` as mono."""
     with _opened(source, where) as file:
         file.seek(first)
-        for begin in range(first, last, _PART):
-            wanted = min(_PART, last - begin)
+        size = _PART * _PART_CHANNELS // max(file.channels, _PART_CHANNELS)
+        for begin in range(first, last, size):
+            wanted = min(size, last - begin)
             stereo = file.read(wanted, dtype="float32", always_2d=True)
             if len(stereo) < wanted:
                 raise BadInputError(
@@ -170,7 +177,7 @@ def to_int16(samples: F4) -> I2:
 def check_peak(samples: F4) -> None:
     """Raise BadInputError if a sample lies outside ±1."""
     peak = float(np.abs(samples).max(initial=0.0))
-    if peak > 1.0:
+    if not peak <= 1.0:  # nor anything that is no number
         raise BadInputError(
             f"clips by {20 * np.log10(peak):.2f} dB", allowed="0 dBFS",
             next_step="in params.yaml lower gain_db of the instrument, or recording_gain_db",

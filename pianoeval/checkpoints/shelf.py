@@ -18,13 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from pianoeval.atomic import make_shared
-from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError, PianoevalError
+from pianoeval.atomic import make_shared, remove_abandoned_folders, write_atomic
+from pianoeval.errors import (
+    ConfigError,
+    CorruptDataError,
+    MissingAssetError,
+    PianoevalError,
+    quoted,
+)
 from pianoeval.params import CheckpointParams
 from pianoeval.paths import cache_root
 from pianoeval.provenance import canonical_json, sha256_bytes, sha256_file
+from pianoeval.sealed import SEAL, sealed, unsealed
 
 log = logging.getLogger(__name__)
 CONFIG = "config.json"
@@ -42,6 +49,15 @@ class Receipt(BaseModel):
     files: dict[str, str]
     source: str
     licence: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Receipt:
+        """A receipt of the cache; raises OSError or ValueError.
+
+        Those of older versions have no checksum of their own; their files have one all the same.
+        """
+        found = json.loads(path.read_bytes())
+        return cls.model_validate(unsealed(found) if SEAL in found else found)
 
     @property
     def digest(self) -> str:
@@ -156,12 +172,12 @@ def _shelved(params: CheckpointParams, name: str) -> tuple[Path, Receipt]:
     folder = shelf() / digest[:16]
     path = folder / _RECEIPT
     try:
-        receipt = Receipt.model_validate_json(path.read_bytes())
+        receipt = Receipt.read(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _absent(params, name, folder) from error
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CorruptDataError(
-            "cannot be read", where=path, next_step=_replace(folder, again)
+            f"cannot be read ({error})", where=path, next_step=_replace(folder, again)
         ) from error
     if receipt.digest != digest:
         raise CorruptDataError(
@@ -179,7 +195,7 @@ def _absent(params: CheckpointParams, name: str, folder: Path) -> MissingAssetEr
 
 
 def _replace(folder: Path, again: str) -> str:
-    return f"rm -r '{folder}' && {again}"
+    return f"rm -r {quoted(folder)} && {again}"
 
 
 def _config(folder: Path, receipt: Receipt, name: str, file: str = CONFIG) -> dict[str, Any]:
@@ -254,16 +270,14 @@ def put_on_shelf(staged: Path, receipt: Receipt) -> Path:
 
 def _receipt_of(folder: Path) -> Receipt | None:
     try:
-        return Receipt.model_validate_json((folder / _RECEIPT).read_bytes())
-    except (OSError, ValidationError):
+        return Receipt.read(folder / _RECEIPT)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
 def _write_receipt(folder: Path, receipt: Receipt) -> None:
-    partial = folder / f".{_RECEIPT}.{os.getpid()}"
-    partial.write_text(receipt.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.chmod(0o664)
-    os.replace(partial, folder / _RECEIPT)
+    text = json.dumps(sealed(receipt.model_dump()), indent=1, ensure_ascii=False)
+    write_atomic(folder / _RECEIPT, text.encode() + b"\n")
 
 
 @contextmanager
@@ -274,6 +288,7 @@ def staging() -> Iterator[Path]:
         make_shared(root)
         folder = Path(tempfile.mkdtemp(prefix=".new.", dir=root))
         try:
+            remove_abandoned_folders(folder, ".new.*")
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +27,7 @@ from pianoeval.cluster.slurm import (
     slurm_options,
 )
 from pianoeval.errors import ConfigError
+from pianoeval.interrupt import children_hear_no_ctrl_c
 from pianoeval.params import RunParams
 from pianoeval.params_cluster import ClusterParams
 from pianoeval.paths import cache_root
@@ -88,16 +91,15 @@ def connect(target: str, params: ClusterParams, run: RunParams) -> Iterator[Conn
 def _local(run: RunParams) -> Iterator[Connection]:
     """Processes of this machine; encrypted, because others may be logged in."""
     environment = dict.fromkeys(_THREADS, "1") | {"PIANOEVAL_CACHE": str(cache_root().resolve())}
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-        LocalCluster(
-            n_workers=n_workers(run), threads_per_worker=1, processes=True, memory_limit=0,
-            dashboard_address=_STATUS_PAGE, scheduler_kwargs={"dashboard": False},
-            security=Security.temporary(), silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
-        yield Connection(client, n_workers(run))
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        with children_hear_no_ctrl_c():
+            started = LocalCluster(
+                n_workers=n_workers(run), threads_per_worker=1, processes=True, memory_limit=0,
+                dashboard_address=_STATUS_PAGE, scheduler_kwargs={"dashboard": False},
+                security=Security.temporary(), silence_logs=logging.ERROR,
+            )  # fmt: skip
+        with started as cluster, Client(cluster) as client:
+            yield Connection(client, n_workers(run))
 
 
 @contextmanager
@@ -123,6 +125,7 @@ def _own_certificates(parent: Path) -> Iterator[Security]:
     """Made for this run; what workers need lies in a folder that only this user can read."""
     parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".certificates-", dir=parent) as folder:
+        Finalize(None, shutil.rmtree, [folder, True], exitpriority=0)
         security = Security.temporary()
         for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
             path = Path(folder, f"{name}.pem")

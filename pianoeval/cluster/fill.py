@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
 from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
-from pianoeval.atomic import disk_errors, make_shared
+from pianoeval.atomic import disk_errors, make_shared, remove_abandoned_folders
 from pianoeval.builder import BuildReport, ItemFunction, ItemJob
 from pianoeval.cache import ItemCache
 from pianoeval.cluster.connect import Connection
@@ -272,13 +273,12 @@ def _run_folder(root: Path, name: str) -> Iterator[Path]:
     """A folder beside the items for this run's notes; removed at its end."""
     with disk_errors(root / _FOLDER):
         make_shared(root / _FOLDER)
-    for other in (root / _FOLDER).iterdir():
-        if time.time() - other.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(other, ignore_errors=True)
     folder = root / _FOLDER / name
     with disk_errors(folder):
         make_shared(folder)
+        remove_abandoned_folders(folder, "*", _ABANDONED_S)
+    clean = Finalize(None, shutil.rmtree, [folder, True], exitpriority=0)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        clean()

@@ -25,7 +25,7 @@ def register(client: Client, need: Need) -> None:
     except ImportError as error:
         raise ClusterError(
             f"a worker cannot load this package: {error}", next_step="install the same "
-            "version there: pip install -c constraints.txt -e '.[cluster]', then run this again",
+            "version there, in the workspace: make setup; then run this again",
         ) from error  # fmt: skip
     for address in checked:
         if not wait_for(need.folder / mark_name(address)):

@@ -1,4 +1,6 @@
-"""``pianoeval embed``: fill the item cache outside DVC, here or on many machines.
+"""``pianoeval embed CORPUS``: fill the item cache outside DVC, here or on many machines.
+
+With ``--out`` the arguments are files instead, see :mod:`pianoeval.commands.embed_files`.
 
 DVC locks the workspace and runs one stage after another; embeddings are items of a cache, and
 who computes them does not matter. This command computes them; ``dvc repro`` assembles.
@@ -8,12 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,30 +19,31 @@ from pianoeval.commands.options import JsonOption
 from pianoeval.errors import ConfigError, MissingAssetError
 
 if TYPE_CHECKING:
-    from pianoeval.builder import BuildReport, Fill, ItemJob
-    from pianoeval.params import EncoderParams, Params
+    from pianoeval.builder import BuildReport
+    from pianoeval.commands.embed_fill import Embedding
+    from pianoeval.params import Params
     from pianoeval.paths import CorpusPaths
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """One encoder on the audio of one instrument."""
-
-    encoder: str
-    instrument: str
-    audio: Path
-    step: str
-    rate_name: str
-    jobs: list[ItemJob]
-    todo: list[ItemJob]
 
 
 def embed(
-    corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml that is rendered.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS | FILE... --out STORE",
+            help="A corpus of params.yaml that is rendered; with --out, recordings.",
+        ),
+    ],
     encoder: Annotated[list[str] | None, typer.Option(help="Default: axes.encoder.")] = None,
-    instrument: Annotated[list[str] | None, typer.Option(help="Default: axes.instrument.")] = None,
+    instrument: Annotated[
+        list[str] | None,
+        typer.Option(help="Default: axes.instrument; with --out, grand (it plays MIDI files)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New .zarr store: the arguments are files then.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="With --out: all, 4, 9..12 or 1..6,ctx.")
+    ] = None,
     cluster: Annotated[
         str, typer.Option(help="none, local, slurm, tcp://host:port or tls://host:port.")
     ] = "none",
@@ -58,7 +55,49 @@ def embed(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute embeddings into the item cache, here or on a cluster; 'dvc repro' then assembles."""
+    """Compute embeddings: of a corpus into the item cache, or of files into a store of their own.
+
+    Without --out the argument is a corpus, and 'dvc repro' assembles its stores. With --out the
+    arguments are files, in a workspace or anywhere else.
+    """
+    if out is None:
+        _embed_corpus(
+            _corpus(names, layers), encoder, instrument, cluster, workers, show_script, as_json
+        )
+        return
+    if cluster != "none" or show_script:
+        raise ConfigError(
+            "files are embedded on this machine", where="--out", allowed="--cluster none",
+            next_step="leave --cluster and --show-script out",
+        )  # fmt: skip
+    from pianoeval.commands.embed_files import embed_files
+
+    embed_files(
+        names, encoder or [], instrument or ["grand"], layers or "all", out, workers, as_json
+    )
+
+
+def _corpus(names: list[str], layers: str | None) -> str:
+    """The one corpus that is named; files are told from it by --out alone."""
+    if len(names) == 1 and layers is None and not (Path(names[0]).is_file() and "." in names[0]):
+        return names[0]
+    what = "--layers" if layers is not None else "files"
+    raise ConfigError(
+        f"{what} without --out", allowed="one corpus; or files, --encoder NAME and --out STORE",
+        next_step="pianoeval embed FILE... --encoder NAME --out embeddings.zarr",
+    )  # fmt: skip
+
+
+def _embed_corpus(
+    corpus: str,
+    encoder: list[str] | None,
+    instrument: list[str] | None,
+    cluster: str,
+    workers: int | None,
+    show_script: bool,
+    as_json: bool,
+) -> None:
+    from pianoeval.commands.embed_fill import fill_all
     from pianoeval.params_file import load_params
 
     params = load_params()
@@ -74,7 +113,9 @@ def embed(
         run = params.run.model_copy(update={"workers": workers})
         params = params.model_copy(update={"run": run})
     todo = _embeddings(corpus, encoder, instrument, params)
-    reports = _fill_all(todo, cluster, params)
+    if cluster != "none" and any(one.todo for one in todo):
+        _require_dask()
+    reports = fill_all(todo, cluster, params)
     following = _next(corpus, params)
     if as_json:
         rows = [_as_json(one, report) for one, report in zip(todo, reports, strict=True)]
@@ -106,7 +147,7 @@ def _require_dask() -> None:
     if missing:
         raise MissingAssetError(
             f"--cluster needs packages that are not installed: {', '.join(missing)}",
-            next_step="pip install -c constraints.txt -e '.[cluster]'",
+            next_step="make setup   (or: pip install 'pianoeval[cluster]')",
         )
 
 
@@ -141,6 +182,7 @@ def _embeddings(
 def _embedding(audio: Path, encoder: str, instrument: str, params: Params) -> Embedding:
     from pianoeval.builder import missing_jobs
     from pianoeval.cache import ItemCache
+    from pianoeval.commands.embed_fill import Embedding
     from pianoeval.encoders.extract import embed_jobs, embedding_step
     from pianoeval.encoders.registry import encoder_spec
     from pianoeval.encoders.speed import rate_name
@@ -174,71 +216,6 @@ def _check_audio(paths: CorpusPaths, instrument: str, params: Params) -> None:
             "clips or parameters have changed since this was rendered", where=path,
             next_step=next_step,
         )  # fmt: skip
-
-
-def _fill_all(todo: list[Embedding], cluster: str, params: Params) -> list[BuildReport]:
-    from pianoeval.builder import BuildReport, missing_jobs, n_workers
-    from pianoeval.cache import ItemCache
-    from pianoeval.quarantine import check_quarantine
-    from pianoeval.rates import record_rate
-
-    cache, reports = ItemCache(), []
-    with _fills(cluster, params, any(one.todo for one in todo)) as fill_of:
-        for one in todo:
-            missing = missing_jobs(one.step, one.todo, cache)  # another may have shared some
-            report = BuildReport(reused=len({job.key for job in one.jobs}) - len(missing))
-            started = time.monotonic()
-            failed: dict[str, str] = {}
-            if missing:
-                failed = fill_of(one)(one.step, missing, cache, params.run, report)
-            report.seconds = time.monotonic() - started
-            if cluster == "none":
-                record_rate(
-                    cache.root.parent, one.rate_name, report.audio_s, report.seconds,
-                    n_workers(params.run),
-                )  # fmt: skip
-            report.quarantined = {
-                job.clip: failed[job.key] for job in one.jobs if job.key in failed
-            }
-            check_quarantine(
-                report.quarantined, len(one.jobs), params.run.max_failed_fraction, step=one.step
-            )
-            reports.append(report)
-    return reports
-
-
-@contextmanager
-def _fills(cluster: str, params: Params, wanted: bool) -> Iterator[Callable[[Embedding], Fill]]:
-    """What computes: processes or the GPU of this machine, or a cluster while it is needed."""
-    if cluster == "none" or not wanted:
-        # Instruments share an encoder that is loaded, and compiled.
-        of_encoder = lru_cache(maxsize=1)(lambda name: _own_fill(name, params.encoders[name]))
-        yield lambda one: of_encoder(one.encoder)
-        return
-    _require_dask()
-    from pianoeval.cluster.connect import connect
-    from pianoeval.cluster.fill import ClusterFill
-    from pianoeval.cluster.preflight import Requirements
-    from pianoeval.encoders.extract import embed_item
-
-    with connect(cluster, params.cluster, params.run) as connection:
-
-        def fill_of(one: Embedding) -> Fill:
-            encoders = ((one.encoder, params.encoders[one.encoder]),)
-            requirements = Requirements((one.audio,), encoders)
-            return ClusterFill(connection, embed_item, params.cluster, requirements)
-
-        yield fill_of
-
-
-def _own_fill(name: str, block: EncoderParams) -> Fill:
-    from pianoeval.builder import pool_fill
-    from pianoeval.cluster.preflight import check_weights
-    from pianoeval.encoders.batched.fill import device_fill
-    from pianoeval.encoders.extract import embed_item
-
-    check_weights(name, block)
-    return device_fill(block, name) if block.device == "cuda" else pool_fill(embed_item)
 
 
 def _next(corpus: str, params: Params) -> str:

@@ -31,9 +31,9 @@ encoder_app = typer.Typer(no_args_is_help=True, help="Fetch and list encoders.")
 def encoder_list(as_json: JsonOption = False) -> None:
     """List the encoders of params.yaml: weights, licence, rates, layers, and what is missing."""
     from pianoeval.encoders.inventory import encoder_facts
-    from pianoeval.params_file import load_params
+    from pianoeval.params_file import load_settings
 
-    params = load_params()
+    params = load_settings()[0]
     facts = [encoder_facts(name, block) for name, block in params.encoders.items()]
     used = set(params.axes.encoder)
     if as_json:

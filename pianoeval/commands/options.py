@@ -12,5 +12,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 
 
 def console(width: int = 140) -> Console:
-    """The terminal; where output goes to a file or a pipe, ``width`` columns."""
-    return Console(width=None if sys.stdout.isatty() else width)
+    """The terminal; where output goes to a file or a pipe, ``width`` columns.
+
+    Names come from files, so ``[red]`` is text here and no markup.
+    """
+    return Console(width=None if sys.stdout.isatty() else width, markup=False)

@@ -138,9 +138,11 @@ class Side:
 
 def align(
     a: Side, b: Side, ratings: Ratings, scheme: str, pairs: Sequence[Pair], subset: str,
-    min_players: int,
+    min_players: int, scheme_b: str = "",
 ) -> Aligned | None:  # fmt: skip
     """One scheme on the clips that every row of ``pairs`` predicted; None without such rows.
+
+    ``scheme_b`` is that of B where it is another one: what a scheme takes away from the other.
 
     Raises
     ------
@@ -151,11 +153,12 @@ def align(
     CorruptDataError
         Predictions were made on other folds than the run's.
     """
-    found = a.matrices(scheme), b.matrices(scheme)
+    scheme_b = scheme_b or scheme
+    found = a.matrices(scheme), b.matrices(scheme_b)
     usable = [(one, two) for one, two in pairs if one in found[0] and two in found[1]]
     if not usable:
         return None
-    tested = a.tested(scheme), b.tested(scheme)
+    tested = a.tested(scheme), b.tested(scheme_b)
     clips = np.intersect1d(tested[0].index.to_numpy(), tested[1].index.to_numpy())
     at = [fold.index.get_indexer(pd.Index(clips)) for fold in tested]
     y = ratings.values[positions(ratings.clips[0], list(clips))]

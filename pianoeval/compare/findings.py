@@ -119,7 +119,7 @@ def _compare(
     """Rows, verdicts by scheme, and notes."""
     pairs, notes = _pairs(a, b, *chosen)
     ratings = Ratings(a, b)
-    averaged = _averaged(a, ratings.dimensions, settings, metric, notes)
+    averaged = averaged_dimensions(a, ratings.dimensions, settings, metric, notes)
     sides = [
         Side(run, clips, ratings.dimensions, set(names))
         for run, clips, names in zip((a, b), ratings.clips, zip(*pairs, strict=True), strict=True)
@@ -133,7 +133,7 @@ def _compare(
             notes.append(f"{scheme_name(scheme)}: no row has predictions in both runs.")
             continue
         found = compare_rows(aligned, metric, settings, averaged)
-        notes += _scheme_notes(aligned, len(pairs))
+        notes += scheme_notes(aligned, len(pairs))
         rows += found
         verdicts[scheme] = scheme_verdict(found, metric, settings.confidence)
     if not rows:
@@ -208,7 +208,7 @@ def _schemes(a: Run, b: Run, wanted: Sequence[str], notes: list[str]) -> list[st
     return [name for name in shared if not wanted or name in wanted]
 
 
-def _averaged(
+def averaged_dimensions(
     a: Run, dimensions: Sequence[str], settings: EvaluateParams, metric: str, notes: list[str]
 ) -> NDArray[np.bool_]:
     """Dimensions of the mean: as in the evaluation, without those that raters do not agree on."""
@@ -232,7 +232,8 @@ def _group_notes(a: Run, b: Run) -> list[str]:
     return out
 
 
-def _scheme_notes(aligned: Aligned, n_pairs: int) -> list[str]:
+def scheme_notes(aligned: Aligned, n_pairs: int) -> list[str]:
+    """What was left out under one scheme, and whether the folds differ."""
     name, out = scheme_name(aligned.scheme), []
     if left_out := aligned.n_known - len(aligned.design.clips):
         out.append(

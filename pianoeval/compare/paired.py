@@ -18,6 +18,7 @@ from pianoeval.evaluate.statistics.pairs import Index
 from pianoeval.evaluate.statistics.significance import benjamini_hochberg, sign_flip, smallest_p
 from pianoeval.evaluate.statistics.sums import cluster_sums
 from pianoeval.params import EvaluateParams
+from pianoeval.threads import one_thread
 
 ALL_ROWS = "mean of the rows"
 
@@ -94,6 +95,7 @@ def check_metric(metric: str, margins: Sequence[float]) -> None:
         )  # fmt: skip
 
 
+@one_thread()
 def compare_rows(
     aligned: Aligned, metric: str, settings: EvaluateParams, averaged: NDArray[np.bool_]
 ) -> list[Comparison]:

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from pianoeval.errors import ConfigError, MissingAssetError
 from pianoeval.paths import workspace_root
+from pianoeval.yamlfile import read_yaml
 
 PARAMS = "params.yaml"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -57,10 +56,7 @@ def split_run(text: str) -> tuple[str, str | None]:
 def read_params(place: Place) -> dict[str, Any]:
     """``params.yaml`` as it stands: a revision may hold keys that this version does not know."""
     path = place.file(PARAMS, "")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not valid YAML: {error}", where=place.where(PARAMS)) from error
+    data = read_yaml(path, place.where(PARAMS))
     if not isinstance(data, dict):
         raise ConfigError("not a mapping", where=place.where(PARAMS))
     return data

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from pianoeval.compare.places import PARAMS, Place
-from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
+from pianoeval.corpora.manifest import read_labels, read_manifest
 from pianoeval.errors import BadInputError, ConfigError, CorruptDataError
 from pianoeval.evaluate.corpus import VIEW
 from pianoeval.evaluate.protocol.baselines import LOOKUPS, TRAINING_MEAN, lookup_predictions
@@ -19,6 +19,7 @@ from pianoeval.evaluate.protocol.controls import base_view, control_of, fraction
 from pianoeval.evaluate.tables import ModelKey
 from pianoeval.params import EvaluateParams
 from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import read_table
 
 T = TypeVar("T")
 _BASELINES = {"none": (TRAINING_MEAN,), "lookup": tuple(LOOKUPS)}

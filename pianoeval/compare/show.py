@@ -12,6 +12,8 @@ from rich.table import Table
 from pianoeval.compare.findings import Findings
 from pianoeval.compare.paired import Comparison
 from pianoeval.compare.verdict import limits, number, probability, signed
+from pianoeval.errors import printable
+from pianoeval.report.markdown import cell
 from pianoeval.report.words import ABSENT, metric_name, scheme_name
 
 MAX_CHANGES = 20
@@ -41,7 +43,7 @@ def heading(found: Findings) -> list[str]:
     ]
     if found.changed:
         lines += ["Parameters that differ, A → B:"]
-        lines += [f"  {name}: {a} → {b}" for name, a, b in found.changed[:MAX_CHANGES]]
+        lines += [printable(f"  {name}: {a} → {b}") for name, a, b in found.changed[:MAX_CHANGES]]
         if len(found.changed) > MAX_CHANGES:
             lines.append(f"  … and {len(found.changed) - MAX_CHANGES} more (all with --json)")
     return lines
@@ -105,14 +107,23 @@ def as_markdown(found: Findings) -> str:
         "| " + " | ".join(columns) + " |",
         "|" + "|".join("---" if name in ("scheme", "row") else "--:" for name in columns) + "|",
     ]  # fmt: skip
-    lines += ["| " + " | ".join(_cells(r, columns, found.confidence)) + " |" for r in listed(found)]
+    lines += [
+        "| " + " | ".join(cell(text) for text in _cells(r, columns, found.confidence)) + " |"
+        for r in listed(found)
+    ]
     lines += ["", *(f"* {text}" for text in found.verdicts.values())]
     if found.changed:
         lines += ["", "| parameter | A | B |", "|---|---|---|"]
-        lines += [f"| `{name}` | `{a}` | `{b}` |" for name, a, b in found.changed]
+        lines += [f"| {_code(name)} | {_code(a)} | {_code(b)} |" for name, a, b in found.changed]
     if found.notes:
         lines += ["", *(f"* {note}" for note in found.notes)]
     return "\n".join(lines)
+
+
+def _code(value: object) -> str:
+    """A value in the type of code, inside of a table."""
+    flat = printable(" ".join(str(value).split()))
+    return "`" + flat.replace("`", "'").replace("|", "\\|") + "`"
 
 
 def as_text(found: Findings) -> list[str]:

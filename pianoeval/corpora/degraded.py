@@ -63,7 +63,7 @@ def degrade_corpus(params: CorpusParams, root: Path, out: Path, limits: MidiLimi
     root : Path
         ``data/<corpus>``, with ``source/manifest.parquet`` and ``source/labels.parquet``.
     out : Path
-        ``data/<corpus>/clips``; degraded performances go to ``out``/midi.
+        New folder that becomes ``data/<corpus>/clips``; performances go to ``out``/midi.
 
     With no tiers the tables are copied byte for byte. Otherwise each clip that is not a score
     rendering gets one version a tier, and severities for labels (0 for itself, unless it has
@@ -77,8 +77,7 @@ def degrade_corpus(params: CorpusParams, root: Path, out: Path, limits: MidiLimi
     source = root / "source"
     manifest = read_manifest(source / "manifest.parquet")
     labels = read_labels(source / "labels.parquet")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "midi").mkdir(exist_ok=True)
+    (out / "midi").mkdir(parents=True)
     if not params.tiers:
         for name in ("manifest.parquet", "labels.parquet"):
             shutil.copyfile(source / name, out / name)
@@ -134,7 +133,7 @@ def _degraded_row(
     version = {
         **row,
         "clip": clip,
-        "midi_path": path.relative_to(root).as_posix(),
+        "midi_path": f"{out.name}/midi/{path.name}",
         "audio_path": None,
         "start_s": 0.0,
         "end_s": read_midi(path, limits).end_s,

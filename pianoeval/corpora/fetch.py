@@ -14,8 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from multiprocessing.util import Finalize
 from pathlib import Path
 
+from pianoeval.atomic import output_folder, remove_abandoned_folders
 from pianoeval.corpora.receipt import (
     RECEIPT,
     Receipt,
@@ -90,8 +92,7 @@ def materialise(name: str, params: CorpusParams, dest: Path) -> None:
         A file differs from its checksum, or the corpus is not the one pinned by
         ``corpora.<name>.digest``.
     """
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    with _staging(dest) as staging:
+    with output_folder(dest) as staging:
         if params.loader == "studio":
             write_receipt(_studio_receipt(name), staging)
             return
@@ -133,17 +134,28 @@ def _staging(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        clean = Finalize(None, shutil.rmtree, [staging, True], exitpriority=0)
         try:
             staging.chmod(0o775)
+            _remove_abandoned(staging, target)
             yield staging
             _replace(staging, target)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            clean()
     except OSError as error:
         raise PianoevalError(
             f"cannot read or write ({error.strerror or error})", where=target,
             next_step="free disk space or mend the permissions, then run the same command",
         ) from error  # fmt: skip
+
+
+def _remove_abandoned(staging: Path, target: Path) -> None:
+    """What killed processes left; a copy that was about to be replaced comes back first."""
+    kept = sorted(target.parent.glob(f".{target.name}.old.*/{target.name}"))
+    if kept and not target.exists():
+        os.replace(kept[0], target)
+    for pattern in (f".{target.name}.*", ".clone.*"):
+        remove_abandoned_folders(staging, pattern)
 
 
 def _replace(staging: Path, target: Path) -> None:

@@ -25,13 +25,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-import soundfile
 
 from pianoeval.corpora.content_groups import Stream, content_groups, natural_key, note_stream
 from pianoeval.corpora.fetch import MEDIA_SUFFIXES, list_folder
@@ -42,6 +42,8 @@ from pianoeval.errors import BadInputError
 from pianoeval.midi.io import read_midi
 from pianoeval.params import CorpusParams, MidiLimits
 from pianoeval.provenance import sha256_file
+from pianoeval.soundheader import sound_header
+from pianoeval.tablefile import write_table
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ def ingest(
     labels = labels[labels["clip"].isin(clips)]
     write_labels(labels, out / "labels.parquet")
     if ratings is not None:
-        ratings[ratings["clip"].isin(clips)].to_parquet(out / "ratings.parquet", index=False)
+        write_table(ratings[ratings["clip"].isin(clips)], out / "ratings.parquet")
     log.info(
         "%d clips, %d content groups, %d labelled, %d quarantined",
         len(clips), table["content_group"].nunique(), labels["clip"].nunique(), len(quarantined),
@@ -109,10 +111,10 @@ def clip_name(file: str) -> str:
         The name is longer than a file name may be.
     """
     name = str(PurePosixPath(file).with_suffix("")).replace("/", "--").strip()
-    if len(name.encode()) > MAX_NAME_BYTES:
+    if not 0 < len(name.encode()) <= MAX_NAME_BYTES:
         raise BadInputError(
             f"its path makes a name of {len(name.encode())} bytes", where=file,
-            allowed=f"{MAX_NAME_BYTES} bytes", next_step="shorten the names of folders or files",
+            allowed=f"1 to {MAX_NAME_BYTES} bytes", next_step="shorten its path",
         )  # fmt: skip
     return name
 
@@ -120,12 +122,19 @@ def clip_name(file: str) -> str:
 def _clip_files(raw: Path) -> dict[str, dict[str, str]]:
     """``{clip: {"midi": path, "audio": path}}`` of a folder."""
     paths: dict[str, dict[str, str]] = defaultdict(dict)
+    alike: dict[str, str] = {}
     for file in list_folder(raw):
         suffix = Path(file).suffix.lower()
         if suffix not in MEDIA_SUFFIXES:
             continue
         kind = "midi" if suffix in MIDI_SUFFIXES else "audio"
         clip = clip_name(file)
+        folded = unicodedata.normalize("NFC", clip).casefold()
+        if (twin := alike.setdefault(folded, clip)) != clip:
+            raise BadInputError(
+                f"the clips '{twin}' and '{clip}' differ only in capitals or accents", where=raw,
+                allowed="names that macOS can tell apart", next_step="rename one of the files",
+            )  # fmt: skip
         other = paths[clip].setdefault(kind, file)
         stems = {str(PurePosixPath(path).with_suffix("")) for path in (*paths[clip].values(), file)}
         if other != file or len(stems) > 1:
@@ -143,13 +152,20 @@ def _clip_files(raw: Path) -> dict[str, dict[str, str]]:
 
 
 def _aliases(paths: dict[str, dict[str, str]]) -> dict[str, str]:
-    """What a table may call a clip: its files, their path without suffix, or its name."""
+    """What a table may call a clip: its files, their path without suffix, or its name.
+
+    macOS may hand out a name with its accents taken apart, and a spreadsheet writes them together:
+    both are understood.
+    """
     names: dict[str, str] = {}
     for clip, files in paths.items():
         for file in files.values():
             names[file] = clip
             names[str(PurePosixPath(file).with_suffix(""))] = clip
         names[clip] = clip
+    for name, clip in list(names.items()):
+        for form in ("NFC", "NFD"):
+            names.setdefault(unicodedata.normalize(form, name), clip)
     return names
 
 
@@ -205,7 +221,7 @@ def _read_clip(raw: Path, files: dict[str, str], limits: MidiLimits) -> _Clip:
         performance = read_midi(_inside(raw, files["midi"]), limits)
         stream, end_s = note_stream(performance), performance.end_s
     if "audio" in files:
-        end_s = _audio_duration_s(_inside(raw, files["audio"]), limits)
+        end_s = audio_duration_s(_inside(raw, files["audio"]), limits)
     return _Clip(files.get("midi"), files.get("audio"), stream, end_s)
 
 
@@ -216,16 +232,10 @@ def _inside(raw: Path, file: str) -> Path:
     return path
 
 
-def _audio_duration_s(path: Path, limits: MidiLimits) -> float:
+def audio_duration_s(path: Path, limits: MidiLimits) -> float:
     """Duration from the header; the samples are decoded when the clip is rendered."""
-    try:
-        found = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise BadInputError(
-            f"not readable as audio ({error})", where=path,
-            next_step="remove the file, or export it again",
-        ) from error  # fmt: skip
-    duration_s = float(found.frames / found.samplerate) if found.samplerate else 0.0
+    frames, rate_hz = sound_header(path)
+    duration_s = frames / rate_hz
     if not 0 < duration_s <= limits.max_recording_s:
         raise BadInputError(
             f"{duration_s:.0f} s of audio", where=path,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pianoeval.corpora.manifest import LABEL_COLUMNS, SOURCES, TASKS
-from pianoeval.errors import BadInputError
+from pianoeval.errors import BadInputError, is_printable
 
 LABELS_CSV = "labels.csv"
 METADATA_CSV = "metadata.csv"
@@ -19,6 +19,9 @@ METADATA = (
 )  # fmt: skip
 _ALIASES = {"piece": "movement", "filename": "file"}
 _LONG_ONLY = ("task", "n_raters", "sd", "low_pole", "high_pole", "higher_is_better")
+MAX_TABLE_BYTES = 64 << 20
+MAX_COLUMNS = 2_000
+_LARGEST = 1e9  # of a label: the square of its mean must still be a number
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": None}
 
 
@@ -111,17 +114,24 @@ def _check_complete(long: pd.DataFrame, path: Path) -> None:
 def _read(path: Path) -> pd.DataFrame:
     """A CSV as text, with blanks stripped and known aliases renamed."""
     try:
+        _check_size(path)
         # Without `header`, pandas would rename a repeated column and hide a row that is too long.
         table = pd.read_csv(
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         ).fillna("")
-    except (OSError, ValueError) as error:  # ValueError covers bad UTF-8 and bad CSV
+    except (OSError, ValueError, csv.Error) as error:  # ValueError covers bad UTF-8 and bad CSV
         raise BadInputError(
             f"not readable as CSV ({str(error).splitlines()[0]})", where=path,
             allowed="UTF-8 text with commas and one line of column names",
             next_step=f"save {path.name} as CSV (UTF-8) again",
         ) from error  # fmt: skip
     table = table.map(lambda cell: str(cell).strip())
+    hidden = [cell for name in table.columns for cell in table[name] if not is_printable(cell)]
+    if hidden:
+        raise BadInputError(
+            f"{len(hidden)} cells hold characters that cannot be shown, first {hidden[0][:80]!r}",
+            where=path, allowed="one line of text a cell", next_step=f"mend {path.name}",
+        )  # fmt: skip
     header = [_ALIASES.get(name.lower(), name) for name in table.iloc[0]]
     table = table.iloc[1:].set_axis(header, axis=1).reset_index(drop=True)
     if "" in header and bool((table.loc[:, [not name for name in header]] == "").all(axis=None)):
@@ -133,6 +143,20 @@ def _read(path: Path) -> pd.DataFrame:
             what, where=path, allowed="a column 'file' or 'clip'", next_step="see docs/corpora.md",
         )  # fmt: skip
     return table
+
+
+def _check_size(path: Path) -> None:
+    """Refuse what would take minutes or gigabytes; raises BadInputError, csv.Error, ValueError."""
+    size, columns = path.stat().st_size, 0
+    if size <= MAX_TABLE_BYTES:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            columns = len(next(csv.reader(stream), []))
+    if size > MAX_TABLE_BYTES or columns > MAX_COLUMNS:
+        raise BadInputError(
+            f"{columns} columns" if columns else f"{size} bytes", where=path,
+            allowed=f"{MAX_COLUMNS} columns, {MAX_TABLE_BYTES >> 20} MiB",
+            next_step="write a long table: file, dimension, value",
+        )  # fmt: skip
 
 
 def _clips(table: pd.DataFrame, clip_of: Mapping[str, str], path: Path) -> list[str]:
@@ -154,7 +178,14 @@ def _long(table: pd.DataFrame, clip_of: Mapping[str, str], path: Path) -> pd.Dat
     clips = _clips(table, clip_of, path)
     table = table.drop(columns=[n for n in ("file", "clip", *METADATA) if n in table.columns])
     table.insert(0, "clip", clips)
-    if not {"dimension", "value"} <= set(table.columns):
+    pair = {"dimension", "value"} & set(table.columns)
+    if len(pair) == 1:
+        raise BadInputError(
+            f"a column '{pair.pop()}' alone", where=path,
+            allowed="'dimension' and 'value', or a column for each dimension",
+            next_step="see docs/corpora.md",
+        )  # fmt: skip
+    if not pair:
         keys = [name for name in ("clip", "rater") if name in table.columns]
         table = table.melt(keys, var_name="dimension", value_name="value")
     table = table[table["value"] != ""].reset_index(drop=True)
@@ -180,13 +211,13 @@ def _long(table: pd.DataFrame, clip_of: Mapping[str, str], path: Path) -> pd.Dat
 
 def _numbers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     numbers = pd.to_numeric(table[column].replace("", None), errors="coerce").astype(float)
-    wrong = ~np.isfinite(numbers) & (table[column] != "")
+    wrong = ~(numbers.abs() <= _LARGEST) & (table[column] != "")
     if wrong.any():
         first = table[wrong].iloc[0]
         raise BadInputError(
             f"{int(wrong.sum())} cells are not numbers, first '{first[column]}' "
             f"({first['clip']}, {first['dimension']})",
-            where=path, allowed="a finite number, or nothing where there is no label",
+            where=path, allowed=f"a number up to {_LARGEST:g}, or nothing where there is no label",
             next_step=f"mend {path.name}",
         )  # fmt: skip
     return numbers

@@ -6,6 +6,8 @@ splits rely on: segments that share notes share it. ``player`` is unique within 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import pandas as pd
 import pandera.pandas as pa
 from numpy.typing import NDArray
 
-from pianoeval.errors import BadInputError, CorruptDataError, PianoevalError
+from pianoeval.atomic import output_folder
+from pianoeval.errors import BadInputError, PianoevalError, quoted
+from pianoeval.sealed import check_listed, write_list
+from pianoeval.tablefile import read_table, write_table
 
 SOURCES = ("disklavier", "transcribed", "acoustic", "synthetic", "unknown")
 TASKS = ("rating", "expertise", "difficulty", "technique", "placement", "preference")
@@ -80,6 +85,7 @@ LABEL_SCHEMA = pa.DataFrameSchema(
 )
 MANIFEST_COLUMNS = tuple(MANIFEST_SCHEMA.columns)
 LABEL_COLUMNS = tuple(LABEL_SCHEMA.columns)
+_NOTES = ("midi_path", "score_path")
 
 
 def _validated(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str | Path) -> pd.DataFrame:
@@ -102,21 +108,7 @@ def _validated(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str | Pat
 
 def _write(table: pd.DataFrame, path: Path, schema: pa.DataFrameSchema) -> None:
     table = _validated(table, schema, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(path, index=False)
-
-
-def read_table(path: Path, next_step: str = "dvc repro") -> pd.DataFrame:
-    """Read Parquet; an absent or damaged file is a PianoevalError."""
-    if not path.is_file():
-        raise PianoevalError("no such table", where=path, next_step=next_step)
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise CorruptDataError(
-            f"not readable as Parquet ({error})", where=path,
-            next_step=f"rm '{path}' && {next_step}",
-        ) from error  # fmt: skip
+    write_table(table, path)
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:
@@ -137,6 +129,60 @@ def write_labels(table: pd.DataFrame, path: Path) -> None:
 def read_labels(path: Path) -> pd.DataFrame:
     """Read and validate a label table."""
     return _validated(read_table(path), LABEL_SCHEMA, path)
+
+
+@contextmanager
+def corpus_folder(out: Path) -> Iterator[Path]:
+    """A new folder of clips (:func:`~pianoeval.atomic.output_folder`), and the list of its files.
+
+    Raises
+    ------
+    PianoevalError
+        ``out`` holds something else, which would be lost.
+    """
+    ours = ("manifest.parquet", "quarantine.json")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in ours):
+        raise PianoevalError(
+            "the directory holds files that are not an ingested corpus", where=out,
+            next_step=f"look into '{out}', empty it, then: dvc repro",
+        )  # fmt: skip
+    with output_folder(out) as made:
+        yield made
+        write_list(made)
+
+
+def check_media(
+    manifest: pd.DataFrame, root: Path, columns: Sequence[str] = ("audio_path", *_NOTES)
+) -> None:
+    """Compare the files that a manifest names with those that were written: disks forget.
+
+    Parameters
+    ----------
+    root : Path
+        ``data/<corpus>``; the lists are in the folders ``source`` and ``clips`` of it.
+    columns : sequence of str
+        Files of these columns; what no step after this one reads need not be hashed.
+
+    Raises
+    ------
+    MissingAssetError
+        A file is not there.
+    CorruptDataError
+        A file is not the one that was written.
+    """
+    whose: dict[str, dict[str, str]] = {}
+    for column in columns:
+        for clip, path in manifest[["clip", column]].itertuples(index=False):
+            if isinstance(path, str):
+                folder, _, name = path.partition("/")
+                whose.setdefault(folder, {}).setdefault(name, str(clip))
+    for folder, names in whose.items():
+        check_listed(root / folder, names, f"rm -r {quoted(root / folder)} && dvc repro")
+
+
+def check_notes(manifest: pd.DataFrame, root: Path) -> None:
+    """:func:`check_media` of MIDI and scores alone."""
+    check_media(manifest, root, _NOTES)
 
 
 def label_matrix(

@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from pianoeval.assets import read_member
 from pianoeval.corpora.excerpt import (
     Press,
     beats,
@@ -64,6 +65,9 @@ def read_score(path: Path) -> Any:
     return score
 
 
+_SCORE_BYTES = 64 << 20
+
+
 def _score_text(path: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".mxl":
@@ -74,7 +78,7 @@ def _score_text(path: Path) -> str:
             ]  # fmt: skip
             if not names:
                 raise BadInputError("an archive without a score", where=path, next_step=_NEXT)
-            data = archive.read(names[0])
+            data = read_member(archive, names[0], _SCORE_BYTES)
     return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
 
 

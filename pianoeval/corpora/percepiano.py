@@ -35,10 +35,11 @@ from pianoeval.corpora.percepiano_ratings import (
     read_ratings,
 )
 from pianoeval.corpora.upstream import PERCEPIANO
-from pianoeval.errors import BadInputError
+from pianoeval.errors import BadInputError, quoted
 from pianoeval.midi.io import Performance, read_midi
 from pianoeval.params import CorpusParams, MidiLimits
 from pianoeval.provenance import sha256_file
+from pianoeval.tablefile import write_table
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def ingest(
     write_manifest(pd.DataFrame(rows), out / "manifest.parquet")
     kept = {clip: values for clip, values in means.items() if clip in played}
     write_labels(label_table(kept, ratings), out / "labels.parquet")
-    ratings[ratings["clip"].isin(kept)].to_parquet(out / "ratings.parquet", index=False)
+    write_table(ratings[ratings["clip"].isin(kept)], out / "ratings.parquet")
     notes = {
         "content_mismatch": _mismatches(names, played, scores),
         "identical_midi": _identical({str(row["clip"]): str(row["sha256"]) for row in rows}),
@@ -111,7 +112,8 @@ def _midi_files(raw: Path, clips: set[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted((raw / MIDI_FOLDER).glob("*.mid")):
         if (clip := path.stem.strip()) in files:
-            raise BadInputError(f"two files for '{clip}'", where=path, next_step=f"rm '{path}'")
+            again = f"rm {quoted(path)}"
+            raise BadInputError(f"two files for '{clip}'", where=path, next_step=again)
         files[clip] = path
     unheard, unlabelled = sorted(clips - set(files)), sorted(set(files) - clips)
     for what, those in (("labels without MIDI", unheard), ("MIDI without labels", unlabelled)):

@@ -39,7 +39,7 @@ def read_means(path: Path) -> dict[str, list[float]]:
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(
             f"not readable as JSON ({error})", where=path, next_step=_NEXT
         ) from error

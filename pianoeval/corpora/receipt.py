@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from pianoeval.errors import BadInputError, CorruptDataError, MissingAssetError
+from pianoeval.atomic import write_output
+from pianoeval.errors import BadInputError, CorruptDataError, MissingAssetError, is_printable
 from pianoeval.provenance import sha256_bytes, sha256_file
+from pianoeval.sealed import SEAL, sealed, unsealed
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +41,14 @@ def tree_digest(files: Mapping[str, str]) -> str:
 
 def read_checksums(path: Path) -> dict[str, str]:
     """Read a ``sha256sum`` list: relative path to hash. A path may begin with a blank."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     return {checked_name(line[66:]): line[:64] for line in lines}
 
 
 def write_receipt(receipt: Receipt, folder: Path) -> None:
     """Write ``receipt.json`` with sorted keys."""
-    text = json.dumps(asdict(receipt), indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(sealed(asdict(receipt)), indent=1, sort_keys=True, ensure_ascii=False)
+    write_output(folder / RECEIPT, text + "\n")
 
 
 def read_receipt(folder: Path, next_step: str) -> Receipt:
@@ -65,9 +67,11 @@ def read_receipt(folder: Path, next_step: str) -> Receipt:
             "the corpus has not been fetched", where=folder, next_step=next_step
         )
     try:
-        receipt = Receipt(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_bytes())
+        # Those of older versions have no checksum of their own.
+        receipt = Receipt(**(unsealed(found) if SEAL in found else found))
         files = {checked_name(name): str(digest) for name, digest in receipt.files.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptDataError(
             f"not a receipt ({error})", where=path, next_step=next_step
         ) from error
@@ -82,6 +86,11 @@ def checked_name(name: str) -> str:
     absolute = name.startswith("/") or (parts and ":" in parts[0])
     if not parts or absolute or ".." in parts or "\\" in name or "\0" in name:
         raise BadInputError(f"'{name}' is not a path below the corpus", allowed="a/relative/path")
+    if not is_printable(name):  # a line end would make two lines of a list of checksums
+        raise BadInputError(
+            f"the name {name!r} holds characters that cannot be shown",
+            allowed="letters, digits, blanks and signs, in UTF-8", next_step="rename the file",
+        )  # fmt: skip
     return name
 
 
@@ -125,6 +134,14 @@ def check_files(folder: Path, expected: Mapping[str, str], next_step: str) -> No
     if faults:
         kind = CorruptDataError if corrupted else MissingAssetError
         raise kind("; ".join(faults), where=folder, next_step=next_step)
+
+
+def check_raw(folder: Path, next_step: str) -> None:
+    """Compare ``raw/`` with its receipt: what a disk damaged since then must not be ingested.
+
+    Raises what :func:`read_receipt` and :func:`check_files` raise.
+    """
+    check_files(folder, read_receipt(folder, next_step).files, next_step)
 
 
 def _some(names: list[str]) -> str:

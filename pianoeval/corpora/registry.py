@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from pianoeval.corpora import folder, percepiano, studio
-from pianoeval.corpora.manifest import read_manifest
-from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.corpora.manifest import corpus_folder, read_manifest
+from pianoeval.errors import ConfigError
 from pianoeval.params import Params
 from pianoeval.quarantine import check_quarantine, write_quarantine
 
@@ -27,28 +26,16 @@ def ingest_corpus(name: str, params: Params, raw: Path, out: Path) -> None:
             next_step="add it to corpora in params.yaml",
         )  # fmt: skip
     corpus = params.corpora[name]
-    _empty(out)
     quarantined: dict[str, str] = {}
-    if corpus.loader == "studio":
-        studio.ingest(corpus, name, out, params.midi)
-    elif corpus.loader == "percepiano":
-        quarantined = percepiano.ingest(corpus, name, raw, out, params.midi)
-    else:
-        quarantined = folder.ingest(corpus, name, raw, out, params.midi)
-    write_quarantine(out / "quarantine.json", quarantined)
+    with corpus_folder(out) as made:
+        if corpus.loader == "studio":
+            studio.ingest(corpus, name, made, params.midi)
+        elif corpus.loader == "percepiano":
+            quarantined = percepiano.ingest(corpus, name, raw, made, params.midi)
+        else:
+            quarantined = folder.ingest(corpus, name, raw, made, params.midi)
+        write_quarantine(made / "quarantine.json", quarantined)
     total = len(read_manifest(out / "manifest.parquet")) + len(quarantined)
     check_quarantine(
         quarantined, total, params.run.max_failed_fraction, step=f"the ingest of {name}"
     )
-
-
-def _empty(out: Path) -> None:
-    """An earlier run's files must not stay among the new ones; nothing else is removed."""
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / "manifest.parquet").is_file() and not (out / "quarantine.json").is_file():
-            raise PianoevalError(
-                "the directory holds files that are not an ingested corpus", where=out,
-                next_step=f"look into '{out}', empty it, then: dvc repro",
-            )  # fmt: skip
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
+from pianoeval.atomic import write_output
+from pianoeval.corpora.manifest import read_labels, read_manifest
 from pianoeval.errors import MissingAssetError
 from pianoeval.evaluate.comparisons import (
     compare_models,
@@ -27,6 +28,9 @@ from pianoeval.evaluate.tables import results_table
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import git_commit, sha256_file
+from pianoeval.sealed import write_sealed
+from pianoeval.tablefile import read_table
+from pianoeval.threads import one_thread
 
 VIEW = "features"  # column of a predictions file that names the view
 
@@ -54,6 +58,7 @@ def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.Da
     return found
 
 
+@one_thread()
 def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     """Write everything that is said of one corpus, and the receipt of it.
 
@@ -63,7 +68,7 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     :func:`~pianoeval.evaluate.diagnostics.assemble.diagnostics` and
     :func:`~pianoeval.evaluate.quarantined.quarantined_clips` raise.
     """
-    read_audit(paths)
+    audit = read_audit(paths)
     ratings = read_table(paths.ratings) if paths.ratings.is_file() else None
     predictions = read_predictions(paths, params.axes.features)
     quarantined = quarantined_clips(paths, params)
@@ -74,7 +79,6 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     )  # fmt: skip
     results = results_table(state.rows)
     found, maps = diagnostics(paths, params, state, results, folds)
-    paths.results.mkdir(parents=True, exist_ok=True)
     written = [
         _write_table(paths.results / "results.csv", results),
         _write_table(paths.results / "comparisons.csv", comparisons(state, params)),
@@ -87,7 +91,13 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     ]
     inputs = [paths.predictions(name) for name in params.axes.features]
     inputs += [paths.manifest, paths.labels, paths.audit]
-    _write_receipt(paths.evaluated, [*written, *inputs])
+    # The report stage depends on it: it changes whenever a file that the page reads does.
+    results_sha256 = {file.name: sha256_file(file) for file in written}
+    receipt = {
+        "results": results_sha256 | {"leaks.csv": audit["leaks"]},
+        "inputs": {file.name: sha256_file(file) for file in inputs},
+    }
+    write_sealed(paths.evaluated, receipt)
 
 
 def settings(params: Params, paths: CorpusPaths) -> list[str]:
@@ -126,18 +136,11 @@ def comparisons(state: Evaluation, params: Params) -> pd.DataFrame:
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> Path:
-    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    write_output(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return path
 
 
 def _write_json(path: Path, found: Mapping[str, Any]) -> Path:
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_output(path, text + "\n")
     return path
-
-
-def _write_receipt(path: Path, files: list[Path]) -> None:
-    """What the report stage depends on: it changes whenever a file that the page reads does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    receipt = {file.name: sha256_file(file) for file in files}
-    path.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pianoeval.corpora.manifest import read_table
 from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.features.pooling import PooledStore
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import read_table
 
 _SYMBOLIC = "symbolic"
 
@@ -53,7 +53,7 @@ def _of_ingest(path: Path) -> dict[str, str]:
         return {}
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptDataError(f"not JSON: {error}", where=path, next_step="dvc repro") from error
     if not isinstance(loaded, dict):
         raise CorruptDataError("not a JSON object", where=path, next_step="dvc repro")

@@ -8,8 +8,6 @@ with the length. Each frame counts once: chunk overlaps are resolved when a clip
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +16,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
+from pianoeval.atomic import output_folder
+from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError, quoted
 from pianoeval.features.layers import parse_layers
 from pianoeval.itemfile import row_blocks
 from pianoeval.params import Layers
 from pianoeval.provenance import sha256_bytes
 from pianoeval.shards import BLOCK_FRAMES, WHOLE_FRAMES
 from pianoeval.store import LEVEL_NAMES, RaggedStore
+from pianoeval.zarrgroup import explained, open_sealed, seal_group
 
 STATS = ("mean", "std", "max", "min")
 _ROWS_A_CHUNK = 1024
@@ -135,20 +135,8 @@ def pool_store(store: RaggedStore, stats: Sequence[str], out: Path) -> None:
         "clips": store.clips,
         "quarantined": dict(sorted(store.quarantined.items())),
     }
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        _write(partial, store, stats, attrs)
-        shutil.rmtree(out, ignore_errors=True)
-        os.replace(partial, out)
-    except OSError as error:
-        raise PianoevalError(
-            f"cannot write the pooled vectors ({error.strerror})", where=out,
-            next_step="free space, then: dvc repro",
-        ) from error  # fmt: skip
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with output_folder(out) as folder:
+        _write(folder, store, stats, attrs)
 
 
 def _write(folder: Path, store: RaggedStore, stats: Sequence[str], attrs: dict[str, Any]) -> None:
@@ -171,7 +159,7 @@ def _write(folder: Path, store: RaggedStore, stats: Sequence[str], attrs: dict[s
     stored = group.create_array("level", shape=level.shape, dtype="float32", compressors=None)
     stored[:] = level
     attrs["digests"] = [total.hexdigest() for total in hashes]
-    group.attrs.put(dict(sorted(attrs.items())))
+    seal_group(group, folder, dict(sorted(attrs.items())), {"level": level})
 
 
 def _digest(layer: Array) -> str:
@@ -179,39 +167,44 @@ def _digest(layer: Array) -> str:
 
 
 class PooledStore:
-    """Read a pooled store; a layer is verified when it is read.
+    """Read a pooled store; a layer is verified when it is read, all else at once.
 
     Raises
     ------
     PianoevalError
         ``path`` is not a pooled store.
+    CorruptDataError
+        Its attributes or levels differ from what was written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        try:
-            group = zarr.open_group(self.path, mode="r", zarr_format=3)
-            self._values: Any = group["values"]
-            self.level: NDArray[np.float32] = np.asarray(group["level"])
-            self.attrs: dict[str, Any] = dict(group.attrs)
-            self.clips: list[str] = list(self.attrs.pop("clips"))
-            self.layers: list[str] = list(self.attrs["layers"])
-            self.stats: list[str] = list(self.attrs["stats"])
-            self.quarantined: dict[str, str] = dict(self.attrs.pop("quarantined"))
-            self._digests: list[str] = list(self.attrs.pop("digests"))
-        except (FileNotFoundError, KeyError, ValueError) as error:
+        self._again = f"rm -r {quoted(self.path)} && dvc repro"
+        attrs, tables, large = open_sealed(
+            self.path, ("values",), "a store of pooled vectors", self._again
+        )
+        if "level" not in tables or "digests" not in attrs:
             raise PianoevalError(
-                f"not a store of pooled vectors ({error})", where=self.path, next_step="dvc repro"
-            ) from error
+                "not a store of pooled vectors", where=self.path, next_step="dvc repro"
+            )
+        self._values: Any = large["values"]
+        self.level: NDArray[np.float32] = tables["level"]
+        self.attrs: dict[str, Any] = attrs
+        self.clips: list[str] = list(self.attrs.pop("clips"))
+        self.layers: list[str] = list(self.attrs["layers"])
+        self.stats: list[str] = list(self.attrs["stats"])
+        self.quarantined: dict[str, str] = dict(self.attrs.pop("quarantined"))
+        self._digests: list[str] = list(self.attrs.pop("digests"))
 
     def layer(self, name: str) -> NDArray[np.float32]:
         """All clips of one layer, float32 (clips, stats, dim); raises CorruptDataError."""
         index = parse_layers([name], self.layers)[0]
-        values = np.asarray(self._values[:, index])
+        with explained(self.path, f"layer '{name}' cannot be read", self._again):
+            values = np.asarray(self._values[:, index])
         if _digest(values) != self._digests[index]:
             raise CorruptDataError(
                 f"layer '{name}' differs from what was written", where=self.path,
-                next_step=f"rm -r '{self.path}' && dvc repro",
+                next_step=self._again,
             )  # fmt: skip
         return values
 

@@ -22,6 +22,7 @@ from pianoeval.features.layers import Layering, layer_text, parse_layers
 from pianoeval.features.pooling import PooledStore
 from pianoeval.params import Layers, Params, ViewParams
 from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import read_table
 
 _log = logging.getLogger(__name__)
 SYMBOLIC = "symbolic"
@@ -93,9 +94,7 @@ def _find(features: str, name: str, params: Params) -> ViewParams:
 
 def _symbolic(paths: CorpusPaths) -> tuple[pd.DataFrame, str]:
     """Features by clip, with indicators of absence, and their description."""
-    if not paths.symbolic.is_file():
-        raise PianoevalError("no symbolic table", where=paths.symbolic, next_step=_NEXT_STEP)
-    table = pd.read_parquet(paths.symbolic)
+    table = read_table(paths.symbolic, _NEXT_STEP)
     if "clip" in table.columns:
         table = table.set_index("clip")
     found = with_indicators(table.astype(np.float32))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mido
 import numpy as np
+from mido.midifiles.meta import KeySignatureError
 from numpy.typing import NDArray
 
 from pianoeval.errors import BadInputError
@@ -21,6 +22,14 @@ TICKS_PER_QUARTER = 960
 TEMPO_US = 500_000  # 120 quarters a minute: one tick is 0.52 ms
 _TICKS_PER_S = TICKS_PER_QUARTER * 1_000_000 / TEMPO_US
 _NEXT = "remove the file, or re-export it from its source"
+# mido makes an object of every event (0.8 kB, 20 µs), and a file of 16 MB may hold eight million.
+# A note is two events; the rest is room for the pedal.
+_EVENTS_PER_NOTE = 2.5
+_EVENTS_ANYWAY = 10_000
+_DATA_BYTES = {
+    0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2,
+    0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0,
+}  # fmt: skip
 
 Note = tuple[float, float, int, int]
 Pedal = tuple[float, int]
@@ -86,6 +95,7 @@ def read_midi(source: Path | bytes, limits: MidiLimits | None = None) -> Perform
     where = "MIDI data" if isinstance(source, bytes) else source
     data = _load(source, limits)
     _check_chunks(data, where)
+    _check_events(data, where, limits)
     try:
         midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
         if midi.type == 2:
@@ -96,7 +106,7 @@ def read_midi(source: Path | bytes, limits: MidiLimits | None = None) -> Perform
                 next_step=_NEXT,
             )  # fmt: skip
         notes, pedal = _collect(_events(midi), limits, where)
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, LookupError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, KeySignatureError) as error:
         raise BadInputError(
             f"not readable as MIDI ({type(error).__name__}: {error})", where=where, next_step=_NEXT
         ) from error
@@ -147,6 +157,52 @@ def _check_chunks(data: bytes, where: Path | str) -> None:
         raise BadInputError(
             f"truncated: {tracks} of {declared} tracks", where=where, next_step=_NEXT
         )
+
+
+def _check_events(data: bytes, where: Path | str, limits: MidiLimits) -> None:
+    """Refuse a file of more events than can be held, before any is."""
+    most = int(_EVENTS_PER_NOTE * limits.max_notes) + _EVENTS_ANYWAY
+    if len(data) // 2 > most and _count_events(data, most) > most:
+        raise BadInputError(
+            f"more than {most} events", where=where,
+            allowed=f"{most} ({_EVENTS_PER_NOTE:g} times midi.max_notes, and {_EVENTS_ANYWAY})",
+            next_step="raise midi.max_notes in params.yaml if the file is right",
+        )  # fmt: skip
+
+
+def _count_events(data: bytes, most: int) -> int:
+    """Events that mido would read, and where it would: past the end of a track that lies, too."""
+    events, at = 0, 8 + int.from_bytes(data[4:8], "big")
+    while at + 8 <= len(data) and data[at : at + 4] == b"MTrk":
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        at, status = at + 8, 0
+        while at != end and at < len(data) and events <= most:
+            _, at = _number(data, at)
+            events += 1
+            kind = data[at] if at < len(data) else 0xFF
+            at += kind >= 0x80
+            if kind == 0xFF:
+                length, at = _number(data, at + 1)
+            else:
+                is_system = (kind if kind >= 0x80 else status) in (0xF0, 0xF7)
+                at += is_system and kind < 0x80
+                status = kind if kind >= 0x80 else status
+                length = _DATA_BYTES.get(status if status >= 0xF0 else status >> 4, 0)
+                if is_system:
+                    length, at = _number(data, at)
+            at += length
+    return events
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A variable-length quantity and the place after it; no more of it than a place in a file."""
+    value = 0
+    while at < len(data):
+        value = min(value << 7 | data[at] & 0x7F, len(data))
+        at += 1
+        if data[at - 1] < 0x80:
+            break
+    return value, at
 
 
 def _events(midi: mido.MidiFile) -> Iterator[tuple[float, mido.Message]]:

@@ -1,9 +1,10 @@
 r"""The two-layer perceptron of Dhiman (2026), all folds trained as one batched problem.
 
 Definition (his eq. 2): :math:`\hat y = W_2\,\mathrm{ReLU}(\mathrm{Dropout}(W_1 z + b_1)) + b_2`,
-mean squared error over all dimensions (eq. 3), Adam with L2 weight decay, early stopping on the
-validation R² (mean over dimensions), the best epoch's weights kept. Unlike there, the validation
-clips are a group *inside the training clips*; the reported fold is never looked at.
+mean squared error over all dimensions (eq. 3), or another of ``pianoeval.losses``, Adam with L2
+weight decay, early stopping on the validation R² (mean over dimensions), the best epoch's weights
+kept. Unlike there, the validation clips are a group *inside the training clips*; the reported fold
+is never looked at.
 
 Conventions: inputs are standardised on the training clips without the validation clips, so that
 these are as unseen as the test clips. So are labels (``standardise_labels``; the paper is silent):
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor
 
 from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.losses.regression import loss_of
 from pianoeval.models.base import Fold, FoldPrediction
 from pianoeval.models.layer_mix import mix, write_mix_gradient
 from pianoeval.models.mlp_problem import WITHOUT_MLP, PaddedRows, Problem
@@ -53,6 +55,7 @@ class _Batch:
         n_folds, n_inputs = len(problem.folds), problem.x.shape[1]
         self.problem, self.layers = problem, layers
         self.layering = problem.layering if layers else None
+        self.loss = None if problem.params.loss == "mse" else loss_of(problem.params)
         if self.layering:
             n_inputs -= (self.layering.n_layers - 1) * self.layering.width
         first = initial_weights(n_inputs, problem.y.shape[2], problem.params)
@@ -103,10 +106,10 @@ class _Batch:
         weights = [w[:n] for w in self.weights]
         gradients = [g[:n] for g in self.gradients]
         if self.layering is None:
-            write_gradients(gradients, weights, z, y, counted, mask)
+            write_gradients(gradients, weights, z, y, counted, mask, self.loss)
         else:
             mixed = mix(weights[4], z, self.layering)
-            back = write_gradients(gradients[:4], weights[:4], mixed, y, counted, mask)
+            back = write_gradients(gradients[:4], weights[:4], mixed, y, counted, mask, self.loss)
             by_sum = torch.bmm(back, weights[0][:, : self.layering.width].transpose(1, 2))
             write_mix_gradient(gradients[4], weights[4], z, by_sum, self.layering)
         n_folds = len(self.alive)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pianoeval.losses.regression import Loss, output_gradient
 from pianoeval.params import MlpParams
 
 _INIT, _ORDER, _DROPOUT = 0, 1, 2  # purposes of the random streams
@@ -55,8 +56,9 @@ def write_gradients(
     y: Tensor,
     counted: Tensor,
     mask: Tensor,
+    loss: Loss | None = None,
 ) -> Tensor:
-    """Gradient of each fold's mean squared error (eq. 3), by hand and into given buffers.
+    """Gradient of each fold's loss by its weights, by hand and into given buffers.
 
     Autograd would allocate every gradient anew at each step, which for wide views costs more than
     the arithmetic (tests hold it against autograd).
@@ -67,6 +69,8 @@ def write_gradients(
     z, y : (folds, rows, features), (folds, rows, outputs)
     counted : bool, (folds, rows); rows that are padding are false
     mask : (rows, hidden), dropout, shared by the folds
+    loss : callable, optional
+        None is the mean squared error (eq. 3), by hand too; else autograd from loss to output.
 
     Returns
     -------
@@ -74,9 +78,12 @@ def write_gradients(
         Gradient by the hidden layer's input, for whatever lies before ``z``.
     """
     active = torch.baddbmm(weights[1], z, weights[0]).mul_(mask).relu_()
-    error = torch.baddbmm(weights[3], active, weights[2]).sub_(y)
-    share = 2.0 * counted / (counted.sum(dim=1, keepdim=True) * y.shape[2])
-    error.mul_(share[:, :, None])
+    error = torch.baddbmm(weights[3], active, weights[2])
+    if loss is None:
+        share = 2.0 * counted / (counted.sum(dim=1, keepdim=True) * y.shape[2])
+        error.sub_(y).mul_(share[:, :, None])
+    else:
+        error = output_gradient(loss, error, y, counted)
     torch.bmm(active.transpose(1, 2), error, out=gradients[2])
     torch.sum(error, dim=1, keepdim=True, out=gradients[3])
     back = torch.bmm(error, weights[2].transpose(1, 2)).mul_(mask).mul_(active > 0)

@@ -129,8 +129,6 @@ def predict_ridge_label_sets(
         with labels that say nothing the largest is the right one.
     """
     grid = np.sort(np.asarray(params.lambdas, dtype=np.float64))
-    if grid[0] <= 0:
-        raise ConfigError("a ridge penalty must be > 0", where="probe.ridge.lambdas")
     if not fold.inner and len(grid) > 1:
         raise ConfigError(f"fold {fold.name} has no inner folds to choose λ on")
     rows = fold.gram if fold.is_wide else fold.standardised()

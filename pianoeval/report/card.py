@@ -32,6 +32,7 @@ from pianoeval.report.card_words import (
     warning,
 )
 from pianoeval.report.data import CorpusReport
+from pianoeval.report.markdown import cell
 from pianoeval.report.scores import BASELINE_KINDS, MetricTable, Score, first, metric_table
 from pianoeval.report.select import headline_scheme, margin_metric
 
@@ -113,14 +114,8 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_TEMPLATES), autoescape=False, trim_blocks=True,
         lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters.update(number=words.number, cell=_cell)
+    environment.filters.update(number=words.number, cell=cell)
     return environment
-
-
-def _cell(text: object) -> str:
-    """Text that cannot break a Markdown table or become markup."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", flat)
 
 
 def _own_rows(config: Mapping[str, Any], report: CorpusReport) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.paths import CorpusPaths
 from pianoeval.report.examples import load_examples
 from pianoeval.report.extras import Beside, overlap_by_part, read_beside
+from pianoeval.tablefile import read_table
 
 RESULT_COLUMNS = (
     "corpus", "task", "scheme", "subset", "features", "model", "dimension", "metric", "value",
@@ -165,7 +166,7 @@ def _read_results(path: Path, corpus: str) -> pd.DataFrame:
 def _read_summary(path: Path, corpus: str) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptDataError(
             f"not JSON: {error}", where=path, next_step=_again(corpus)
         ) from error
@@ -175,12 +176,7 @@ def _read_summary(path: Path, corpus: str) -> dict[str, Any]:
 
 
 def _read_parquet(path: Path, wanted: Sequence[str], next_step: str) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(_present(path, next_step))
-    except (OSError, ValueError) as error:
-        raise CorruptDataError(
-            f"not a Parquet file: {error}", where=path, next_step=next_step
-        ) from error
+    frame = read_table(path, next_step)
     require_columns(frame, wanted, path)
     return frame
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from pianoeval.paths import CorpusPaths
 from pianoeval.report import words
 from pianoeval.report.roll import LEFT, RIGHT, WIDTH, piano_roll
 from pianoeval.report.svg import Scale, Svg, domain
+from pianoeval.sealed import read_sealed
 
 _ROW, _LABEL, _PLOT = 15.0, 138.0, 150.0
 
@@ -67,13 +67,8 @@ def load_examples(paths: CorpusPaths) -> dict[str, Any] | None:
     if not paths.examples.is_file():
         return None
     next_step = f"dvc repro examples@{paths.corpus}"
-    try:
-        found = json.loads(paths.examples.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorruptDataError(
-            f"not JSON: {error}", where=paths.examples, next_step=next_step
-        ) from error
-    if not isinstance(found, dict) or "clips" not in found:
+    found = read_sealed(paths.examples, next_step)
+    if "clips" not in found:
         raise CorruptDataError("no clips in it", where=paths.examples, next_step=next_step)
     return found
 

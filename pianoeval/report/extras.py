@@ -116,7 +116,7 @@ def _json(path: Path, again: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptDataError(f"not JSON: {error}", where=path, next_step=again) from error
     if not isinstance(found, dict):
         raise CorruptDataError("not a JSON object", where=path, next_step=again)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pianoeval.atomic import write_output
 from pianoeval.errors import CorruptDataError
 from pianoeval.report import curves, dimensions, figures, leaks, prose, select, tables, words
 from pianoeval.report.data import CorpusReport
@@ -181,5 +182,4 @@ def write_report(corpora: Sequence[CorpusReport], out: Path) -> None:
         No corpus is given, or one twice.
     """
     text = render(corpora)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8", newline="\n")
+    write_output(out, text)

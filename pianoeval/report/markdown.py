@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
 
-from pianoeval.errors import BadInputError
+from pianoeval.errors import BadInputError, printable
 from pianoeval.report import words
 
 _LAST = {"none": 1, "lookup": 2, "ceiling": 3}  # models first, then what they must beat
+
+
+def cell(text: object) -> str:
+    """Text that cannot break a Markdown table or become markup."""
+    flat = printable(" ".join(str(text).split()))
+    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", flat)
 
 
 def markdown_table(
@@ -59,7 +66,7 @@ def markdown_table(
     for key in order:
         part = table[(table["features"] == key.features) & (table["model"] == key.model)]
         cells = [_cell(part[part["scheme"] == scheme], intervals) for scheme in schemes]
-        lines.append(f"| {key.features} | {key.model} | " + " | ".join(cells) + " |")
+        lines.append(f"| {cell(key.features)} | {cell(key.model)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from pianoeval.atomic import write_output
 from pianoeval.report import plotted, select, words
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.dimensions import predicted_and_rated
@@ -162,13 +163,12 @@ def write_plot_tables(reports: Sequence[CorpusReport], folder: Path) -> list[Pat
     scheme; only its header when there are no predictions), and ``learning.csv``,
     ``calibration.csv`` and ``residuals.csv`` from the diagnostics.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     found = [_plot_tables(report) for report in reports]
     for name in found[0] if found else ():
         path = folder / name
         table = pd.concat([tables[name] for tables in found], ignore_index=True)
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        write_output(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
         written.append(path)
     return written
 

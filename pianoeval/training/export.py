@@ -28,7 +28,7 @@ from pianoeval.provenance import canonical_json, sha256_bytes
 from pianoeval.training.inputs import checked_matrix, n_features, read_inputs
 
 FORMAT = "pianoeval-ridge"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _DIGEST, _FILES = "sha256", "files"
 _AGAIN = "pianoeval export CORPUS VIEW/ridge --out DIR"
@@ -76,9 +76,25 @@ class ExportedRidge:
         found: Float64 = self.standardiser.transform(values) @ self.weights + self.intercept
         return found
 
+    def distance(self, x: Float32 | Float64) -> Float64:
+        """:func:`distance` of clips; ``config["training"]`` says what it was in training."""
+        return distance(self.standardiser, checked_matrix(x, len(self.weights)).astype(np.float32))
+
     def read(self, paths: CorpusPaths) -> tuple[Float32, list[str]]:
         """Features and names of all clips of a corpus of the workspace; see ``read_inputs``."""
         return read_inputs(self.config["inputs"], paths)
+
+
+def distance(standardiser: Standardiser, x: Float32) -> Float64:
+    """How far clips are from the training mean, shape (rows,).
+
+    Root mean square of the standardised features that tell training clips apart: about 1 for such
+    a clip, whatever the number of features.
+    """
+    informative = standardiser.inverse_scale > 0
+    squares = np.square(standardiser.transform(x)[:, informative])
+    found: Float64 = np.sqrt(squares.mean(axis=1)) if informative.any() else np.zeros(len(x))
+    return found
 
 
 def save_exported(model: ExportedRidge, folder: Path, card: str) -> None:
@@ -137,13 +153,21 @@ def load_exported(folder: Path) -> ExportedRidge:
     config = _read_config(folder / CONFIG)
     path = folder / WEIGHTS
     data = _bytes(path)
-    if sha256_bytes(data) != config[_FILES].get(WEIGHTS):
+    try:
+        n, d = n_features(config["inputs"]), len(config["dimensions"])
+        names, expected = (
+            [str(one["name"]) for one in config["dimensions"]],
+            config[_FILES][WEIGHTS],
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        # A configuration that carries its own checksum may still have been made by anyone.
+        raise _changed(folder / CONFIG, f"a part is missing or wrong ({error!r})") from error
+    if len(set(names)) < d or sha256_bytes(data) != expected:
         raise _changed(path, "its SHA-256 is not the one in config.json")
     try:
         tensors = load_tensors(data)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise _changed(path, str(error)) from error
-    n, d = n_features(config["inputs"]), len(config["dimensions"])
     shapes = {
         "median": (n,), "mean": (n,), "inverse_scale": (n,), "weights": (n, d), "intercept": (d,),
     }  # fmt: skip
@@ -157,17 +181,21 @@ def load_exported(folder: Path) -> ExportedRidge:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _changed(path, f"not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise _changed(path, f"its format is not {FORMAT}")
     if config.get("format_version") != FORMAT_VERSION:
         raise CorruptDataError(
             f"format_version is {config.get('format_version')}", where=path,
-            allowed=str(FORMAT_VERSION), next_step="use the version of pianoeval that wrote it",
+            allowed=str(FORMAT_VERSION), next_step=f"{_AGAIN}   (or the version that wrote it)",
         )  # fmt: skip
     digest = config.pop(_DIGEST, None)
-    if digest != sha256_bytes(canonical_json(config).encode()):
+    try:
+        found = sha256_bytes(canonical_json(config).encode())
+    except (ValueError, RecursionError) as error:  # infinity, or halves of pairs
+        raise _changed(path, str(error)) from error
+    if digest != found:
         raise _changed(path, "its SHA-256 is not the one it names")
     return config
 

@@ -22,13 +22,14 @@ from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
 from pianoeval.evaluate.state import row_hashes
 from pianoeval.features.views import SYMBOLIC, load_view
-from pianoeval.models.base import Float64, Fold, Standardiser, centre_gram
+from pianoeval.models.base import Float32, Float64, Fold, Standardiser, centre_gram
 from pianoeval.models.ridge import predict_ridge_fold
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import git_commit
+from pianoeval.threads import one_thread
 from pianoeval.training.crossval import Labels, Study, usable_rows
-from pianoeval.training.export import FORMAT, FORMAT_VERSION, ExportedRidge
+from pianoeval.training.export import FORMAT, FORMAT_VERSION, ExportedRidge, distance
 from pianoeval.training.inputs import describe_inputs
 
 SCHEME = "content"
@@ -36,6 +37,7 @@ SCHEME = "content"
 _TOLERANCE = 1e-6
 
 
+@one_thread()
 def train_final(paths: CorpusPaths, params: Params, view: str, model: str) -> ExportedRidge:
     """Train ``model`` on all labelled clips of a corpus that have the features of ``view``.
 
@@ -75,6 +77,8 @@ def train_final(paths: CorpusPaths, params: Params, view: str, model: str) -> Ex
         "task": task,
         "dimensions": _dimensions(labels, task, dimensions, values[rows]),
         "inputs": describe_inputs(source, view, params, paths),
+        "settings": _settings(params, source, view),
+        "training": _training(standardiser, loaded.x[rows], used),
         "ridge": {"lambda": penalty, "chosen_on": column, "grid": params.probe.ridge.lambdas},
         "corpus": _corpus(used, paths.corpus),
         "assets": _assets(params, source, view),
@@ -188,6 +192,31 @@ def _or_none(value: Any) -> Any:
     if pd.isna(value):
         return None
     return bool(value) if isinstance(value, bool | np.bool_) else str(value)
+
+
+def _settings(params: Params, source: str, view: str) -> dict[str, Any]:
+    """Parameters that make the inputs from a file, so that a file can be judged anywhere."""
+    if source == SYMBOLIC:
+        return {}
+    instruments = params.views[source][view].instruments or params.axes.instrument
+    return {
+        "encoder": params.encoders[source].model_dump(mode="json"),
+        "instruments": {n: params.instruments[n].model_dump(mode="json") for n in instruments},
+        "render": params.render.model_dump(mode="json"),
+    }
+
+
+def _training(standardiser: Standardiser, x: Float32, used: pd.DataFrame) -> dict[str, Any]:
+    """What inputs looked like in training, to tell a clip that is unlike them."""
+    lengths = (used["end_s"] - used["start_s"]).to_numpy(dtype=float)
+    apart = distance(standardiser, x)
+    return {
+        "clip_s": {
+            "shortest": float(lengths.min()), "median": float(np.median(lengths)),
+            "longest": float(lengths.max()),
+        },
+        "distance": {"median": float(np.median(apart)), "largest": float(apart.max())},
+    }  # fmt: skip
 
 
 def _corpus(used: pd.DataFrame, name: str) -> dict[str, Any]:

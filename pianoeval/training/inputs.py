@@ -8,13 +8,14 @@ Embeddings must come from the same encoder, to the hash of its weights, and pool
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pianoeval.errors import BadInputError, PianoevalError
+from pianoeval.errors import BadInputError
 from pianoeval.features.pooling import PooledStore
 from pianoeval.features.symbolic import RELATIVE_PREFIX
 from pianoeval.features.views import SYMBOLIC, averaged_vectors, with_indicators
@@ -22,6 +23,7 @@ from pianoeval.models.base import Float32, Float64
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import LEVEL_NAMES
+from pianoeval.tablefile import read_table
 
 _log = logging.getLogger(__name__)
 Described = dict[str, Any]
@@ -43,7 +45,7 @@ def describe_inputs(source: str, view: str, params: Params, paths: CorpusPaths) 
     layers = list(dict.fromkeys(name.split("/")[0] for name in blocks if name != "level"))
     return {
         "source": source,
-        "encoder": _identity(stores[0]),
+        "encoder": identity(stores[0].attrs),
         "layers": layers,
         "stats": stores[0].stats,
         "level": list(LEVEL_NAMES) if block.level else [],
@@ -52,9 +54,7 @@ def describe_inputs(source: str, view: str, params: Params, paths: CorpusPaths) 
 
 
 def _symbolic_table(paths: CorpusPaths) -> pd.DataFrame:
-    if not paths.symbolic.is_file():
-        raise PianoevalError("no symbolic table", where=paths.symbolic, next_step=_NEXT_STEP)
-    table = pd.read_parquet(paths.symbolic)
+    table = read_table(paths.symbolic, _NEXT_STEP)
     return table.set_index("clip") if "clip" in table.columns else table
 
 
@@ -68,9 +68,10 @@ def _absence_patterns(table: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def _identity(store: PooledStore) -> Described:
-    """Which encoder made the vectors: its weights, precision, chunks, rates and code."""
-    return {k: v for k, v in sorted(store.attrs.items()) if k not in _NOT_IDENTITY}
+def identity(attrs: Mapping[str, Any]) -> Described:
+    """Which encoder made vectors, of what their store says about itself: its weights, precision,
+    chunks, rates and code."""
+    return {k: v for k, v in sorted(attrs.items()) if k not in _NOT_IDENTITY}
 
 
 def read_inputs(described: Described, paths: CorpusPaths) -> tuple[Float32, list[str]]:
@@ -93,7 +94,7 @@ def read_inputs(described: Described, paths: CorpusPaths) -> tuple[Float32, list
         return symbolic_matrix(described, _symbolic_table(paths))
     stores = [PooledStore(paths.pooled(described["source"], n)) for n in described["instruments"]]
     for store in stores:
-        _check_encoder(described, store)
+        check_encoder(described, store.attrs, store.stats, store.path)
     found = averaged_vectors(stores, ",".join(described["layers"]), bool(described["level"]))
     return found.to_numpy(), [str(clip) for clip in found.index]
 
@@ -119,15 +120,18 @@ def symbolic_matrix(described: Described, table: pd.DataFrame) -> tuple[Float32,
     return x, [str(clip) for clip in table.index]
 
 
-def _check_encoder(described: Described, store: PooledStore) -> None:
-    found = _identity(store) | {"stats": store.stats}
+def check_encoder(
+    described: Described, attrs: Mapping[str, Any], stats: Sequence[str], where: Path | str
+) -> None:
+    """Raise BadInputError unless vectors come from the encoder that the model was trained on."""
+    found = identity(attrs) | {"stats": list(stats)}
     wanted = described["encoder"] | {"stats": described["stats"]}
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing or found.keys() != wanted.keys():
         names = differing or sorted(found.keys() ^ wanted.keys())
         raise BadInputError(
             f"these vectors come from another encoder: {_few(names)} differ",
-            where=store.path,
+            where=where,
             allowed=", ".join(f"{name} = {wanted.get(name)}" for name in names),
             next_step="set this in params.yaml, then: dvc repro",
         )

@@ -28,6 +28,7 @@ from pianoeval.features.views import SYMBOLIC, load_view
 from pianoeval.models.registry import ENSEMBLE
 from pianoeval.params import ModelName, Params, ProbeParams
 from pianoeval.paths import CorpusPaths
+from pianoeval.threads import one_thread
 from pianoeval.training.crossval import Labels, Part, Study, nested_cross_validation
 from pianoeval.training.curves import no_predictions, predict_part
 from pianoeval.training.fitted import (
@@ -46,6 +47,7 @@ from pianoeval.training.relabel import exchanged_labels, predict_label_sets
 _log = logging.getLogger(__name__)
 
 
+@one_thread()
 def predict_features(
     features: str,
     params: Params,
@@ -207,9 +209,10 @@ def _label_controls(
     }
     tables = {row: load_fit(cache, keys[row]) for row in sets if row != name}
     wanted = [row for row, table in tables.items() if table is None]
+    # Beside controls it is always made here, whichever of them are cached: one item, one digest.
+    if exchanged and load_fit(cache, keys[name]) is None:
+        wanted.insert(0, name)
     if wanted:
-        if not cache.has(STEP, keys[name]):
-            wanted.insert(0, name)
         found = predict_label_sets(study, folds, [sets[r] for r in wanted], f"{name} controls")
         for row, table in zip(wanted, found, strict=True):
             save_fit(cache, keys[row], table, {"view": row, "model": "ridge"})

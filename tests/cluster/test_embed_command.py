@@ -12,6 +12,7 @@ from pianoeval.builder import Fill, pool_fill
 from pianoeval.cache import ItemCache
 from pianoeval.cli import app
 from pianoeval.commands import embed as command
+from pianoeval.commands import embed_fill as filling
 from pianoeval.encoders.extract import embed_corpus, embed_item
 from pianoeval.errors import ConfigError, MissingAssetError, PianoevalError
 from pianoeval.params import EncoderParams
@@ -91,7 +92,7 @@ def test_dask_is_an_extra(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     for arguments in (["--cluster", "local"], ["--cluster", "slurm", "--show-script"]):
         with pytest.raises(
-            MissingAssetError, match=r"dask.*\n.*pip install -c constraints.txt -e '\.\[cluster\]'"
+            MissingAssetError, match=r"dask.*\n.*pip install 'pianoeval\[cluster\]'"
         ):
             run("studio", *arguments)
 
@@ -134,7 +135,7 @@ def test_instruments_share_a_loaded_encoder(
         made.append(name)
         return pool_fill(embed_item)
 
-    monkeypatch.setattr(command, "_own_fill", own_fill)
+    monkeypatch.setattr(filling, "_own_fill", own_fill)
     for n_clips, instrument in enumerate(("grand", "upright"), 1):
         write_audio(CorpusPaths("studio", workspace).audio(instrument), n_clips)
     told = run("studio", "--instrument", "grand", "--instrument", "upright")

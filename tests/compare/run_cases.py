@@ -11,6 +11,7 @@ import yaml
 
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import write_table
 from tests.evaluate import evaluation_cases as cases
 
 CORPUS = "toy"
@@ -63,10 +64,10 @@ def write_run(
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     paths = CorpusPaths(CORPUS, folder)
     paths.clips.mkdir(parents=True, exist_ok=True)
-    manifest.to_parquet(paths.manifest, index=False)  # reading checks it
-    labels.to_parquet(paths.labels, index=False)
+    write_table(manifest, paths.manifest)  # reading checks it
+    write_table(labels, paths.labels)
     folds = make_folds(manifest, cases.params(folds=params["folds"]).folds)
-    folds.to_parquet(paths.folds, index=False)
+    write_table(folds, paths.folds)
     paths.predictions("mel").parent.mkdir(parents=True, exist_ok=True)
     for source, views in params["views"].items():
         parts = []
@@ -74,7 +75,7 @@ def write_run(
             sd = noise if view == "mel" else 0.04
             table = cases.predictions(labels, folds, sd, seed=i + 10 * len(source))
             parts.append(table[~table["clip"].isin(drop)].assign(features=view))
-        pd.concat(parts, ignore_index=True).to_parquet(paths.predictions(source), index=False)
+        write_table(pd.concat(parts, ignore_index=True), paths.predictions(source))
     return paths
 
 

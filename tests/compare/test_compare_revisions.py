@@ -17,6 +17,7 @@ from pianoeval.compare.findings import compare_runs
 from pianoeval.compare.paired import Comparison
 from pianoeval.compare.places import open_place, split_run
 from pianoeval.errors import ConfigError, MissingAssetError
+from pianoeval.tablefile import write_table
 from tests.compare import run_cases as cases
 
 PYTHON = Path(sys.executable)
@@ -120,7 +121,7 @@ def test_the_workspace_may_differ_from_its_commit(here: Path) -> None:
     table = pd.read_parquet(path)
     table["prediction"] += np.float32(0.1)
     path.unlink()  # it may be a link into the cache
-    table.to_parquet(path, index=False)
+    write_table(table, path)
     try:
         rows = compare_runs("HEAD:mel/ridge", ".").rows
     finally:

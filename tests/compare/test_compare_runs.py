@@ -21,6 +21,7 @@ from pianoeval.compare.paired import ALL_ROWS, Comparison
 from pianoeval.corpora.manifest import write_labels, write_manifest
 from pianoeval.errors import BadInputError, ConfigError, CorruptDataError, MissingAssetError
 from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import write_table
 from tests.compare import run_cases as cases
 from tests.evaluate import evaluation_cases
 
@@ -154,7 +155,7 @@ def test_a_rescaled_model_orders_pairs_as_before(tmp_path: Path) -> None:
     a, b = (cases.write_run(tmp_path / name) for name in "ab")
     table = pd.read_parquet(b.predictions("mel"))
     table["prediction"] = 0.5 * table["prediction"]  # exact in binary, so no tie is made
-    table.to_parquet(b.predictions("mel"), index=False)
+    write_table(table, b.predictions("mel"))
     runs = f"{a.workspace}:mel/ridge", str(b.workspace)
     found = compare_runs(*runs, schemes=["segment"], metric="pairwise_0")
     row = only(found)
@@ -174,7 +175,7 @@ def test_dimensions_without_agreement_are_left_out_of_pairs(
     noise = np.random.default_rng(1).normal(0.5, 0.1, int(pedal.sum()))
     ratings.loc[pedal, "value"] = noise
     a.ratings.parent.mkdir()
-    ratings.to_parquet(a.ratings, index=False)
+    write_table(ratings, a.ratings)
     named = f"{a.workspace}:mel/ridge", str(b.workspace)
     found = compare_runs(*named, schemes=["segment"], metric="pairwise_005")
     assert "Raters do not agree within segments on pedal: left out." in found.notes
@@ -183,7 +184,7 @@ def test_dimensions_without_agreement_are_left_out_of_pairs(
     for run in (a, b):
         for path in (run.labels, run.predictions("mel"), run.predictions("symbolic")):
             table = pd.read_parquet(path)
-            table[table["dimension"] == "timing"].to_parquet(path, index=False)
+            write_table(table[table["dimension"] == "timing"], path)
     a.ratings.unlink()
     timing = compare_runs(*named, schemes=["segment"], metric="pairwise_005")
     assert only(timing).value_a == pytest.approx(only(found).value_a)
@@ -197,7 +198,7 @@ def test_several_rows_are_adjusted_for_their_number(tmp_path: Path) -> None:
     shifted = pd.read_parquet(b.predictions("symbolic"))
     noise = np.random.default_rng(0).normal(0, 0.002, len(shifted))
     shifted["prediction"] += noise.astype(np.float32)
-    shifted.to_parquet(b.predictions("symbolic"), index=False)
+    write_table(shifted, b.predictions("symbolic"))
     found = compare_runs(str(a.workspace), str(b.workspace), schemes=["movement"])
     rows = {row.a: row for row in found.rows}
     assert list(rows) == ["symbolic/ridge", "mel/ridge", "mel-1/ridge", ALL_ROWS]
@@ -359,7 +360,7 @@ def test_predictions_on_other_folds_than_the_runs_are_refused(tmp_path: Path) ->
     a = cases.write_run(tmp_path / "a")
     folds = pd.read_parquet(a.folds)
     folds["fold"] = (folds["fold"] + 1) % 3
-    folds.to_parquet(a.folds, index=False)
+    write_table(folds, a.folds)
     with pytest.raises(CorruptDataError, match="made on other folds"):
         compare_runs(str(a.workspace), str(a.workspace))
 
@@ -399,7 +400,7 @@ def test_seeds_are_named_where_there_are_several(tmp_path: Path) -> None:
     paths = cases.write_run(tmp_path / "a")
     path = paths.predictions("symbolic")
     table = pd.read_parquet(path)
-    pd.concat([table, table.assign(seed=1)]).to_parquet(path, index=False)
+    write_table(pd.concat([table, table.assign(seed=1)]), path)
     here = str(paths.workspace)
     row = only(compare_runs(
         f"{here}:symbolic/ridge (seed 0)", f"{here}:symbolic/ridge (seed 1)", schemes=["segment"]
@@ -416,7 +417,7 @@ def test_controls_are_not_compared(tmp_path: Path) -> None:
     special = [
         table.assign(features=f"symbolic:{name}") for name in ("shuffled_labels", "train_25")
     ]
-    pd.concat([table, *special]).to_parquet(path, index=False)
+    write_table(pd.concat([table, *special]), path)
     found = compare_runs(str(paths.workspace), str(paths.workspace))
     assert {row.a for row in found.rows} == {"symbolic/ridge", "mel/ridge", "mel-1/ridge"}
     with pytest.raises(ConfigError, match="is a control"):

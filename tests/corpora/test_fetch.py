@@ -34,6 +34,7 @@ from pianoeval.errors import (
 )
 from pianoeval.params import CorpusParams
 from pianoeval.provenance import sha256_bytes, sha256_file
+from pianoeval.sealed import sealed
 
 PERCEPIANO_PARAMS = CorpusParams(loader="percepiano")
 FOLDER = CorpusParams(loader="folder")
@@ -256,7 +257,7 @@ def test_receipt_that_points_outside_is_refused(
     path = cache / "percepiano" / RECEIPT
     receipt = json.loads(path.read_text())
     receipt["files"]["../../secret"] = "0" * 64
-    path.write_text(json.dumps(receipt))
+    path.write_text(json.dumps(sealed(receipt)))
     with pytest.raises(BadInputError, match="not a path below"):
         materialise("percepiano", PERCEPIANO_PARAMS, tmp_path / "raw")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from pianoeval.evaluate.protocol.receipt import read_audit
 from pianoeval.midi.io import read_midi, write_midi
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file
+from pianoeval.sealed import write_list, write_sealed
+from pianoeval.tablefile import write_table
 from stages import audit, folds
 
 COLUMNS = ["scheme", "part", "column", "declared", "overlap", "worst_fold", "example", "kept"]
@@ -33,6 +34,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CorpusPaths:
     manifest["midi_path"] = "source/midi/" + manifest["clip"] + ".mid"
     for clip, performance in corpora_cases.performances(manifest).items():
         write_midi(performance, found.source / "midi" / f"{clip}.mid")
+    write_list(found.source)
     write_manifest(manifest, found.manifest)
     write_labels(cases.labels(manifest), found.labels)
     return found
@@ -75,6 +77,7 @@ def test_a_leak_leaves_nothing_to_train_on(paths: CorpusPaths) -> None:
     midi = paths.source / "midi"
     copied = corpora_cases.saved_again(read_midi(midi / "m0_s0_p1_t0.mid"))
     write_midi(copied, midi / "m0_s0_p2_t0.mid")
+    write_list(paths.source)
     folds.main("studio")
     with pytest.raises(LeakError, match="performance 'm0_s0_p1_t0' is in training and test") as e:
         audit.main("studio")
@@ -92,6 +95,7 @@ def test_pairs_of_one_performance_are_listed_where_they_are_no_leak(paths: Corpu
     midi = paths.source / "midi"
     copied = corpora_cases.saved_again(read_midi(midi / "m0_s0_p1_t0.mid"), 2.0)
     write_midi(copied, midi / "m0_s1_p1_t0.mid")
+    write_list(paths.source)
     folds.main("studio")
     audit.main("studio")
     [pair] = read_audit(paths)["one_performance"]
@@ -103,11 +107,20 @@ def test_a_receipt_of_other_folds_is_refused(paths: CorpusPaths) -> None:
     folds.main("studio")
     audit.main("studio")
     table = pd.read_parquet(paths.folds)
-    table.iloc[::-1].to_parquet(paths.folds, index=False)
+    write_table(table.iloc[::-1], paths.folds)
     with pytest.raises(CorruptDataError, match="made with another folds"):
         read_audit(paths)
-    paths.audit.write_text(json.dumps({"clips": 18}))
+    write_sealed(paths.audit, {"clips": 18})
     with pytest.raises(CorruptDataError, match="not a receipt of the audit"):
+        read_audit(paths)
+
+
+def test_a_receipt_of_other_labels_is_refused(paths: CorpusPaths) -> None:
+    """A clip that lost its label is no longer learned from: sides are divided otherwise."""
+    folds.main("studio")
+    audit.main("studio")
+    write_labels(cases.labels(cases.manifest()).iloc[:-1], paths.labels)
+    with pytest.raises(CorruptDataError, match="made with another labels"):
         read_audit(paths)
 
 
@@ -135,8 +148,19 @@ def test_a_receipt_without_its_folds_says_what_to_do(paths: CorpusPaths) -> None
 def test_midi_that_was_not_pulled_is_no_recording(paths: CorpusPaths) -> None:
     folds.main("studio")
     shutil.rmtree(paths.source)
-    with pytest.raises(MissingAssetError, match="the MIDI of 'm0_s0_p0_t0' is missing"):
+    with pytest.raises(MissingAssetError, match=r"files\.json"):
         audit.main("studio")
+
+
+def test_midi_of_which_a_bit_has_flipped_is_not_audited(paths: CorpusPaths) -> None:
+    folds.main("studio")
+    path = paths.source / "midi" / "m0_s0_p1_t0.mid"
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptDataError, match=r"clip 'm0_s0_p1_t0' is not the one"):
+        audit.main("studio")
+    assert not paths.audit.exists()
 
 
 def test_a_corpus_without_labels_is_audited(paths: CorpusPaths) -> None:

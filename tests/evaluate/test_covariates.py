@@ -15,6 +15,7 @@ from pianoeval.features.pooling import pool_store
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import RaggedStore, write_store
+from pianoeval.tablefile import write_table
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def write_symbolic(paths: CorpusPaths, clips: list[str]) -> None:
     paths.symbolic.parent.mkdir(parents=True)
     n = len(clips)
     table = {"clip": clips, "velocity_mean": 60.0 + np.arange(n), "time_note_rate": 4.0}
-    pd.DataFrame(table).to_parquet(paths.symbolic, index=False)
+    write_table(pd.DataFrame(table), paths.symbolic)
 
 
 def write_level(paths: CorpusPaths, clips: list[str], lufs: list[float], instrument: str) -> None:

@@ -26,7 +26,9 @@ from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file
 from pianoeval.report import load_corpus_report, metrics_summary, write_report
+from pianoeval.sealed import read_sealed
 from pianoeval.store import RaggedStore, write_store
+from pianoeval.tablefile import write_table
 
 # As docs and consumers know it: written out, not imported.
 COLUMNS = [
@@ -87,7 +89,7 @@ def write_workspace(folder: Path, params: Params) -> CorpusPaths:
     folds = make_folds(manifest, params.folds)
     write_manifest(manifest, found.manifest)
     write_labels(labels, found.labels)
-    folds.to_parquet(found.folds, index=False)
+    write_table(folds, found.folds)
     found.predictions("mel").parent.mkdir(parents=True)
     seed = 0
     for features, views in params.views.items():
@@ -96,7 +98,7 @@ def write_workspace(folder: Path, params: Params) -> CorpusPaths:
             table = cases.predictions(labels, folds, noise=0.03 + 0.02 * i, seed=seed)
             parts.append(table.assign(features=view))
             seed += 1
-        pd.concat(parts).to_parquet(found.predictions(features), index=False)
+        write_table(pd.concat(parts), found.predictions(features))
     write_symbolic(found, list(manifest["clip"]), {})
     write_pooled(found, list(manifest["clip"]), {})
     audit_workspace(found, params)
@@ -109,7 +111,7 @@ def write_symbolic(paths: CorpusPaths, clips: list[str], quarantined: dict[str, 
     table["x"] = random.normal(size=len(clips))
     table.attrs["quarantined"] = quarantined
     paths.symbolic.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(paths.symbolic, index=False)
+    write_table(table, paths.symbolic)
 
 
 def write_pooled(paths: CorpusPaths, clips: list[str], quarantined: dict[str, str]) -> None:
@@ -125,8 +127,8 @@ def write_pooled(paths: CorpusPaths, clips: list[str], quarantined: dict[str, st
 
 
 def receipt(paths: CorpusPaths) -> dict[str, str]:
-    loaded: dict[str, str] = json.loads(paths.evaluated.read_text(encoding="utf-8"))
-    return loaded
+    loaded = read_sealed(paths.evaluated, "")
+    return {**loaded["results"], **loaded["inputs"]}
 
 
 def diagnosed(paths: CorpusPaths) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def test_a_missing_file_names_its_stage(paths: CorpusPaths, params: Params) -> N
 def test_folds_that_were_not_audited_are_refused(paths: CorpusPaths, params: Params) -> None:
     folds = pd.read_parquet(paths.folds)
     folds["fold"] = folds["fold"].max() - folds["fold"]
-    folds.to_parquet(paths.folds, index=False)
+    write_table(folds, paths.folds)
     with pytest.raises(CorruptDataError, match=r"another folds\n.*audit@toy"):
         evaluate_workspace(paths, params)
     paths.audit.unlink()
@@ -263,7 +265,7 @@ def test_the_receipt_follows_the_predictions(again: CorpusPaths, params: Params,
     path = again.predictions("mel")
     table = pd.read_parquet(path).iloc[::-1].sort_values("features", kind="stable")
     table["prediction"] += np.float32(by)
-    table.to_parquet(path, index=False)
+    write_table(table, path)
     evaluate_workspace(again, params)
     after = receipt(again)
     changed = {name for name in before if before[name] != after[name]}
@@ -303,7 +305,7 @@ def test_a_corpus_of_recordings_only(paths: CorpusPaths, params: Params) -> None
     """Nothing has MIDI, so the symbolic features predict nothing: their table is empty."""
     write_symbolic(paths, [], {})
     path = paths.predictions("symbolic")
-    pd.read_parquet(path).iloc[:0].to_parquet(path, index=False)
+    write_table(pd.read_parquet(path).iloc[:0], path)
     evaluate_workspace(paths, params)
     table = pd.read_csv(paths.results / "results.csv")
     assert set(table["features"]) == {"none", "lookup", "mel", "mel-quiet"}

@@ -14,6 +14,7 @@ from pianoeval.features.symbolic import SYMBOLIC_FEATURES, clip_features, symbol
 from pianoeval.midi.features import FEATURES, performance_features
 from pianoeval.midi.io import Performance, write_midi
 from pianoeval.params import MidiLimits, RunParams
+from pianoeval.tablefile import write_table
 
 ONE = RunParams(workers=1)
 
@@ -67,8 +68,8 @@ def test_workers_change_nothing(
     monkeypatch.setattr(symbolic, "_WORTH_A_POOL", 1)
     several = symbolic_table(corpus, tmp_path, MidiLimits(), RunParams(workers=2))
     pd.testing.assert_frame_equal(single, several, check_exact=True)
-    single.to_parquet(tmp_path / "1.parquet")
-    several.to_parquet(tmp_path / "2.parquet")
+    write_table(single, tmp_path / "1.parquet")
+    write_table(several, tmp_path / "2.parquet")
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
 
 

@@ -11,6 +11,7 @@ from beside_cases import make_full_report
 from pianoeval.evaluate.diagnostics.layer_weights import layer_weights
 from pianoeval.report.data import CorpusReport
 from pianoeval.report.layer_weights import layer_tables
+from pianoeval.tablefile import write_table
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def test_weights_are_summarised_over_folds(tmp_path: Path) -> None:
     ]
     with_weights, without = tmp_path / "a.parquet", tmp_path / "b.parquet"
     table = pd.DataFrame({"features": ["v"]})
-    table.to_parquet(without)
+    write_table(table, without)
     table.attrs["layer_weights"] = records
-    table.to_parquet(with_weights)
+    write_table(table, with_weights)
     found = pd.DataFrame(layer_weights([with_weights, without]))
     assert found["layer"].tolist() == ["9", "10"]
     assert found["mean"].round(6).tolist() == [0.3, 0.7]

@@ -13,6 +13,7 @@ from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.paths import CorpusPaths
 from pianoeval.report import CorpusReport, load_corpus_report
 from pianoeval.report.data import RESULT_COLUMNS
+from pianoeval.tablefile import write_table
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def paths(tmp_path: Path) -> CorpusPaths:
         file.parent.mkdir(parents=True, exist_ok=True)
     make_results().to_csv(paths.results / "results.csv", index=False)
     (paths.results / "summary.json").write_text(json.dumps(make_summary()), encoding="utf-8")
-    manifest.to_parquet(paths.manifest)
-    labels.to_parquet(paths.labels)
-    predictions.to_parquet(paths.predictions("symbolic"))
+    write_table(manifest, paths.manifest)
+    write_table(labels, paths.labels)
+    write_table(predictions, paths.predictions("symbolic"))
     return paths
 
 
@@ -44,7 +45,7 @@ def test_what_is_written_is_read(paths: CorpusPaths) -> None:
 def test_a_file_may_hold_several_views(paths: CorpusPaths) -> None:
     table = pd.read_parquet(paths.predictions("symbolic"))
     both = pd.concat([table.assign(features="transkun-1"), table.assign(features="transkun-2")])
-    both.to_parquet(paths.predictions("transkun"))
+    write_table(both, paths.predictions("transkun"))
     report = load_corpus_report(paths, ["symbolic", "transkun"])
     assert set(report.predictions) == {"symbolic", "transkun-1", "transkun-2"}
 
@@ -89,7 +90,7 @@ def test_a_broken_file_is_refused(paths: CorpusPaths, name: str, content: str) -
 def test_a_truncated_parquet_is_refused(paths: CorpusPaths) -> None:
     file = paths.predictions("symbolic")
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(CorruptDataError, match="not a Parquet file"):
+    with pytest.raises(CorruptDataError, match="not the table that was written"):
         load_corpus_report(paths, ["symbolic"])
 
 

@@ -34,6 +34,7 @@ from pianoeval.params_file import parse_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import canonical_json, sha256_bytes
 from pianoeval.store import RaggedStore, write_store
+from pianoeval.tablefile import write_table
 from pianoeval.training.export import load_exported, save_exported
 from pianoeval.training.final import train_final
 
@@ -100,7 +101,7 @@ def write_symbolic(paths: CorpusPaths, clips: list[str], n: int, seed: int = 1) 
     table.iloc[2:5, [2, 3]] = np.nan
     table.iloc[7:9, 4] = np.nan
     paths.symbolic.parent.mkdir(parents=True, exist_ok=True)
-    table.reset_index().to_parquet(paths.symbolic)
+    write_table(table.reset_index(), paths.symbolic)
     return table
 
 
@@ -219,12 +220,12 @@ def test_indicators_keep_their_meaning_in_another_corpus(
     table = pd.read_parquet(paths.symbolic).set_index("clip").iloc[[0, 1]]
     table = table.assign(f4=[np.nan, 1.0], extra=3.0)[["extra", *reversed(table.columns)]]
     other.symbolic.parent.mkdir(parents=True)
-    table.to_parquet(other.symbolic)
+    write_table(table.rename_axis("clip").reset_index(), other.symbolic)
     x, clips = model.read(other)
     assert clips == list(table.index)
     np.testing.assert_array_equal(x[:, -2:], [[0, 1], [0, 0]])
     np.testing.assert_allclose(x[:, 0], table["f0"].to_numpy(np.float32))
-    table.drop(columns=["f3", "f5"]).to_parquet(other.symbolic)
+    write_table(table.drop(columns=["f3", "f5"]).rename_axis("clip").reset_index(), other.symbolic)
     with pytest.raises(BadInputError, match="lacks f3, f5"):
         model.read(other)
 
@@ -325,7 +326,7 @@ def test_symbolic_features_need_midi(paths: CorpusPaths) -> None:
 
 def test_one_take_is_too_little_to_choose_a_penalty(paths: CorpusPaths) -> None:
     labels = pd.read_parquet(paths.labels)
-    labels[labels["clip"] == "m0_s0_p0"].to_parquet(paths.labels)
+    write_table(labels[labels["clip"] == "m0_s0_p0"], paths.labels)
     with pytest.raises(BadInputError, match="penalty cannot be chosen"):
         train_final(paths, make_params(), "symbolic", "ridge")
 

@@ -12,6 +12,7 @@ from pianoeval.cache import ItemCache
 from pianoeval.features.layers import Layering
 from pianoeval.features.views import View
 from pianoeval.params import ProbeParams, RunParams
+from pianoeval.tablefile import write_table
 from pianoeval.training.crossval import Labels, Study
 from pianoeval.training.fitted import LAYER_WEIGHTS, fit_inputs, model_key
 from pianoeval.training.predict import predict_view
@@ -56,7 +57,7 @@ def test_weights_come_with_training_and_from_the_cache(study: Study, tmp_path: P
     assert set(weights["layer"]) == {"9", "10"}
     assert set(weights["fold"]) == {0, 1}
     np.testing.assert_allclose(weights.groupby("fold")["weight"].sum(), 1.0)
-    first.to_parquet(tmp_path / "predictions.parquet")
+    write_table(first, tmp_path / "predictions.parquet")
     assert pd.read_parquet(tmp_path / "predictions.parquet").attrs == first.attrs
 
 

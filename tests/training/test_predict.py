@@ -18,6 +18,7 @@ from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.features.views import View
 from pianoeval.params import Axes, FoldParams, Params, ProbeParams, RunParams, ViewParams
 from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import write_table
 from pianoeval.training import predict
 from pianoeval.training.crossval import Labels, Study
 from pianoeval.training.predict import STEP, predict_features
@@ -74,7 +75,7 @@ def corpus(tmp_path: Path) -> dict[str, Any]:
     paths = CorpusPaths("toy", tmp_path)
     paths.symbolic.parent.mkdir(parents=True)
     table = pd.DataFrame(x, columns=[f"feature_{i}" for i in range(5)])
-    table.assign(clip=manifest["clip"]).to_parquet(paths.symbolic)
+    write_table(table.assign(clip=manifest["clip"]), paths.symbolic)
     labels = [
         {"clip": clip, "task": task, "dimension": name, "value": float(value)}
         for task, names in (("rating", ("timing", "pedal")), ("expertise", ("tier",)))
@@ -157,7 +158,7 @@ def test_other_data_train_again(corpus: dict[str, Any], trained: list[str], part
         corpus["manifest"] = corpus["manifest"].assign(content_group=corpus["manifest"]["movement"])
     else:
         table = pd.read_parquet(corpus["paths"].symbolic)
-        table.assign(feature_0=-table["feature_0"]).to_parquet(corpus["paths"].symbolic)
+        write_table(table.assign(feature_0=-table["feature_0"]), corpus["paths"].symbolic)
     predict_features("symbolic", params, **corpus)
     assert trained == ["ridge", "ridge"]
 
@@ -222,13 +223,13 @@ def test_recordings_without_midi_leave_symbolic_features_out(
     assert "no clip has MIDI: symbolic features are left out" in caplog.text
     pd.testing.assert_frame_equal(empty, full.iloc[:0])
     paths.predictions("mel").parent.mkdir(parents=True, exist_ok=True)
-    full.assign(features="mel").to_parquet(paths.predictions("mel"), index=False)
-    empty.to_parquet(paths.predictions("symbolic"), index=False)
+    write_table(full.assign(features="mel"), paths.predictions("mel"))
+    write_table(empty, paths.predictions("symbolic"))
     assert list(read_predictions(paths, ["symbolic", "mel"])) == ["mel"]
     assert read_predictions(paths, ["symbolic"]) == {}
     one = corpus["manifest"]["midi_path"].where(corpus["manifest"].index > 0, "source/midi/a.mid")
     corpus["manifest"] = corpus["manifest"].assign(midi_path=one)
-    with pytest.raises(PianoevalError, match="no symbolic table"):
+    with pytest.raises(PianoevalError, match="no such table"):
         predict_features("symbolic", params, **corpus)
 
 

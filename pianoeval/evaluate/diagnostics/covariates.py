@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pianoeval.corpora.manifest import read_table
 from pianoeval.evaluate.statistics.metrics import Array
 from pianoeval.features.pooling import PooledStore
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import LEVEL_NAMES
+from pianoeval.tablefile import read_table
 
 DURATION, LOUDNESS, VELOCITY = "duration_s", "loudness_lufs", "velocity_mean"
 DENSITY = "note_density_hz"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from pianoeval.corpora.manifest import read_table
 from pianoeval.evaluate.diagnostics.jsonable import number
+from pianoeval.tablefile import read_table
 
 _RECORDS = "layer_weights"  # attribute of a predictions file
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from pianoeval.corpora.manifest import read_labels, read_manifest, read_table
+from pianoeval.atomic import write_output
+from pianoeval.corpora.manifest import check_notes, read_labels, read_manifest
 from pianoeval.evaluate.protocol.duplicates import Notes, compare_content_groups, read_notes
 from pianoeval.evaluate.protocol.leaks import audit, parts_mapping
 from pianoeval.evaluate.protocol.overlaps import Selection
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
-from pianoeval.provenance import sha256_file
+from pianoeval.provenance import sha256_bytes, sha256_file
+from pianoeval.sealed import write_sealed
+from pianoeval.tablefile import read_table
 
 
 def audit_workspace(paths: CorpusPaths, params: Params) -> None:
@@ -27,21 +29,21 @@ def audit_workspace(paths: CorpusPaths, params: Params) -> None:
         As :func:`~pianoeval.evaluate.protocol.leaks.audit`.
     MissingAssetError
         A MIDI file of the manifest is not there.
+    CorruptDataError
+        One is not the file that was written.
     """
     # What an earlier audit found says nothing of these tables, should this one stop.
     for former in (paths.audit, paths.results / "leaks.csv"):
         former.unlink(missing_ok=True)
     manifest, folds = read_manifest(paths.manifest), read_table(paths.folds)
+    check_notes(manifest, paths.root)
     notes = read_notes(manifest, paths.root, params.midi)
     selection = Selection(params.probe, read_labels(paths.labels))
     matrix = audit(folds, manifest, selection, notes)
-    paths.results.mkdir(parents=True, exist_ok=True)
-    matrix.to_csv(
-        paths.results / "leaks.csv", index=False, float_format="%.6g", lineterminator="\n"
-    )
+    leaks = matrix.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_output(paths.results / "leaks.csv", leaks)
     receipt = _receipt(paths, manifest, folds, matrix, notes)
-    text = json.dumps(receipt, indent=1, ensure_ascii=False)
-    paths.audit.write_text(text + "\n", encoding="utf-8")
+    write_sealed(paths.audit, receipt | {"leaks": sha256_bytes(leaks.encode())})
 
 
 def _receipt(
@@ -54,6 +56,7 @@ def _receipt(
     return {
         "folds": sha256_file(paths.folds),
         "manifest": sha256_file(paths.manifest),
+        "labels": sha256_file(paths.labels),
         "clips": len(manifest),
         "schemes": [str(scheme) for scheme in dict.fromkeys(folds["scheme"])],
         "unchecked": dict(sorted(Counter(notes.unchecked.values()).items())),

@@ -1,0 +1,1 @@
+"""Ablations: ready-made grids of experiments, and what they show against a baseline."""

@@ -1,0 +1,1 @@
+"""Files that belong to no corpus: embedding them, and judging them with an exported model."""

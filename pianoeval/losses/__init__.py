@@ -1,0 +1,1 @@
+"""Losses of regression, batched over folds: what a perceptron minimises."""
