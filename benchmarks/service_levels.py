@@ -3,7 +3,8 @@
     python benchmarks/service_levels.py begin FILE    # before the tests: commit, date, machine
     python benchmarks/service_levels.py write FILE    # after them
 
-The tests add a JSON line a figure to FILE (``tests/faults/levels.py``). ``write`` puts all of them
+The tests add a JSON line a figure to FILE (``tests/faults/levels.py``); those of ``make test`` may
+be added too (PIANOEVAL_FAULTS_OUT), for what the thorough run has not tried. ``write`` puts all of them
 into reports/service_levels.json and tables between the markers of docs/service-levels.md and
 README.md. It refuses where a level has no figure, where a figure has no level, and where the code
 is not the one that was measured: a table without a number is better than one with an old one.
@@ -159,6 +160,9 @@ def by_level(figures: Sequence[Figures]) -> dict[str, list[Figures]]:
             sys.exit(f"ERROR figures of '{entry['level']}'\n  allowed: {', '.join(level_of)}")
         rest = {name: value for name, value in entry.items() if name != "level"}
         found.setdefault(level_of[entry["level"]], []).append(rest)
+    for title, entries in found.items():
+        whole = {str(entry["claim"]) for entry in entries if not is_short(entry)}
+        found[title] = [e for e in entries if not is_short(e) or str(e["claim"]) not in whole]
     absent = [level.title for level in LEVELS if not totals(level, found.get(level.title, []))]
     if absent:
         sys.exit(f"ERROR no figures of {', '.join(absent)}\n  next: make faults, and see its tests")
@@ -166,6 +170,11 @@ def by_level(figures: Sequence[Figures]) -> dict[str, list[Figures]]:
         level.title: sorted(found[level.title], key=lambda entry: json.dumps(entry, sort_keys=True))
         for level in LEVELS
     }
+
+
+def is_short(entry: Figures) -> bool:
+    """Whether a claim was tried at the size of ``make test``; a thorough trial replaces it."""
+    return entry.get("size") == "short"
 
 
 def is_extreme(name: str) -> bool:
@@ -218,7 +227,9 @@ def docs_table(report: Figures) -> str:
              "|---|---|---|---|---|"]  # fmt: skip
     for level in LEVELS:
         entries = report["levels"][level.title]
-        shown = f"{words(totals(level, entries))} ({len(entries)} claims)"
+        short = sum(is_short(entry) for entry in entries)
+        size = f", {short} of them at the short size" if short else ""
+        shown = f"{words(totals(level, entries))} ({len(entries)} claims{size})"
         lines.append(row(f"**{level.title}**", level.promise, level.test, shown, report["commit"]))
     lines += ["", f"Measured {report['date']} on {report['machine']}.", ""]
     lines += ["<details><summary>Every claim</summary>", "", row("level", "claim", "figures"),
@@ -237,7 +248,10 @@ def readme_table(report: Figures) -> str:
     for level in LEVELS:
         shown = words(totals(level, report["levels"][level.title]))
         lines.append(row(level.title, level.short, shown))
+    entries = [entry for found in report["levels"].values() for entry in found]
     where = f"`make faults` at {report['commit']}, {report['date']}, {report['machine']}."
+    if short := sum(is_short(entry) for entry in entries):
+        where += f" {short} of {len(entries)} claims were tried at the size of `make test` only."
     return "\n".join([*lines, "", where])
 
 

@@ -20,6 +20,7 @@ from pianoeval.errors import PianoevalError
 from pianoeval.interrupt import beginning
 
 log = logging.getLogger(__name__)
+_BEFORE = ".before"  # in the folder of a partial one: what it takes the place of
 _ABANDONED_S = 24 * 3600.0  # nobody computes the next part of a file for so long
 
 
@@ -144,8 +145,10 @@ def _write(partial: PartialFile, data: bytes) -> None:
 def output_folder(target: Path) -> Iterator[Path]:
     """A new folder of the same name that takes ``target``'s place when the block succeeds.
 
-    What a killed process was writing, ``.<name>.partial``, goes with the next run. Of several
-    processes that write into one folder, each waits for the one before.
+    What a killed process was writing, ``.<name>.partial``, goes with the next run; where it was
+    killed between the two renames at the end, that run puts the former folder back first. Of
+    several processes that write into one folder, each waits for the one before. The files are not
+    flushed to disk: what a power failure takes from them, their checksums tell.
 
     Raises
     ------
@@ -153,22 +156,17 @@ def output_folder(target: Path) -> Iterator[Path]:
         It cannot be written; what was in ``target`` before is then still there.
     """
     partial = target.with_name(f".{target.name}.partial")
-    made, before = partial / target.name, partial / f"{target.name}.before"
+    made = partial / target.name
     with disk_errors(target), _alone_in(target.parent):
-        _remove_tree(partial)
-        clean = Finalize(None, _remove_tree, [partial], exitpriority=0)
+        _give_up(partial, target)
+        clean = Finalize(None, _give_up, [partial, target], exitpriority=0)
         try:
             with beginning():
                 made.mkdir(parents=True)
             yield made
             if target.exists():  # a folder cannot be renamed over another, nor removed at a stroke
-                os.replace(target, before)
-            try:
-                os.replace(made, target)
-            except OSError:
-                if before.exists():
-                    os.replace(before, target)
-                raise
+                os.replace(target, partial / _BEFORE)
+            os.replace(made, target)
         finally:
             clean()
 
@@ -188,8 +186,13 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _remove_tree(folder: Path) -> None:
-    """Another thread may be writing into it when the process is told to end: look again."""
+def _give_up(folder: Path, target: Path) -> None:
+    """Put back what stood at ``target``, and remove what was to take its place.
+
+    Another thread may be writing into it when the process is told to end: look again.
+    """
+    if (folder / _BEFORE).exists() and not target.exists():
+        os.replace(folder / _BEFORE, target)
     for _ in range(3):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

@@ -150,7 +150,6 @@ def _note(number: int) -> None:
     _state.heard = _state.heard or number
     logging.disable(logging.CRITICAL)
     sys.unraisablehook = threading.excepthook = _silent
-    sys.stderr.flush()
 
 
 def _silent(what: object) -> None:
@@ -162,6 +161,7 @@ def _watch(reading: int, parent: int | None) -> None:
         ready, _, _ = select.select([reading], [], [], None if parent is None else _PARENT_S)
         if ready:
             if not (heard := os.read(reading, 1)):  # closed
+                os.close(reading)
                 return
             if (number := heard[0]) in _SIGNALS:
                 break
@@ -192,9 +192,15 @@ def _say(message: str) -> None:
     """Past the buffers, which the main thread may hold; it is the last word."""
     if message:
         cursor = _SHOW_CURSOR if os.isatty(2) else b""
-        _quietly(os.write, 2, cursor + message.encode() + b"\n")
+        _quietly(_write_error, cursor + message.encode() + b"\n")
     # What libraries say of processes that end around them is of no use to anybody.
     _quietly(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _write_error(text: bytes) -> None:
+    """Nothing where it would wait for a reader that has stopped: partial files have to go."""
+    if select.select([], [2], [], 0)[1]:
+        os.write(2, text)
 
 
 def _end_children() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +150,45 @@ def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "new").write_text("2", encoding="utf-8")
     assert [path.name for path in target.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["clips"]
+
+
+_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from pianoeval import interrupt
+from pianoeval.atomic import output_folder
+
+rename, number, nth, done = os.replace, int(sys.argv[2]), int(sys.argv[3]), []
+
+def replace(source, target):
+    rename(source, target)
+    done.append(target)
+    if len(done) == nth:
+        os.kill(os.getpid(), number)
+        (lambda: None)()  # here Python's handlers run
+
+os.replace = replace
+with interrupt.program("told to end"), output_folder(Path(sys.argv[1])) as folder:
+    (folder / "new").write_text("2", encoding="utf-8")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_former_folder_survives_an_end_between_the_renames(
+    tmp_path: Path, number: int, nth: int
+) -> None:
+    target = tmp_path / "clips"
+    with output_folder(target) as folder:
+        (folder / "old").write_text("1", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", _RENAMES, str(target), str(int(number)), str(nth)], check=False
+    )
+    assert done.returncode in (-number, 128 + number)
+    if number == signal.SIGKILL and nth == 1:  # it is not lost: the next run brings it back
+        assert not target.exists()
+        with pytest.raises(ZeroDivisionError), output_folder(target) as folder:
+            (folder / str(1 // 0)).write_text("3", encoding="utf-8")
+    assert [path.name for path in target.iterdir()] == (["old"] if nth == 1 else ["new"])
+    if number != signal.SIGKILL:
+        assert [path.name for path in tmp_path.iterdir()] == ["clips"]

@@ -1,7 +1,8 @@
 """Points of a grid as DVC experiments: names that say what they are, finding them, running them.
 
-An experiment is named by its grid, its value, and a hash of the code and of all parameters that it
-runs with: the same point is found again, and another one is never taken for it. ``dvc exp run
+An experiment is named by its grid, its value, and a hash of the code, of the data that ``dvc.lock``
+names and of all parameters that it runs with: the same point is found again, and another one is
+never taken for it. ``dvc exp run
 --temp`` runs it in a folder of its own, in this process group, without the background workers of
 ``--queue``; one that was interrupted has no name yet, so the next call runs it again, from cached
 items.
@@ -21,17 +22,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import util
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from pianoeval.ablation.grids import Grid, Point
 from pianoeval.ablation.overrides import apply
 from pianoeval.builder import ENCODE
 from pianoeval.cache import ItemCache
+from pianoeval.corpora.manifest import read_manifest
 from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.evaluate.protocol.splits import skipped_schemes
+from pianoeval.params import FoldParams
+from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import config_hash, sha256_bytes
 
 _log = logging.getLogger(__name__)
@@ -61,9 +68,9 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Items of the cache that rendering, pYIN and encoders made: name and file number of each.
+    """Items of the cache that rendering, pYIN and encoders made: path and file number of each.
 
-    Reading an item renews its time, and one that is made again has another file.
+    Not their times: a read renews them.
     """
 
     items: frozenset[tuple[str, int]]
@@ -73,11 +80,11 @@ class Encoded:
         """As it stands."""
         root = (cache or ItemCache()).root
         steps = [path for path in root.glob("*") if path.name.startswith(_COUNTED)]
-        return cls(frozenset(
-            (str(entry), entry.stat().st_ino)
-            for step in steps
-            for entry in step.glob("[0-9a-f][0-9a-f]/*.safetensors")
-        ))  # fmt: skip
+        found = set()
+        for entry in (one for step in steps for one in step.glob("[0-9a-f][0-9a-f]/*.safetensors")):
+            with suppress(FileNotFoundError):  # freed just now
+                found.add((str(entry), entry.stat().st_ino))
+        return cls(frozenset(found))
 
 
 def experiments(grid: Grid, data: Mapping[str, Any], root: Path) -> list[Experiment]:
@@ -86,11 +93,13 @@ def experiments(grid: Grid, data: Mapping[str, Any], root: Path) -> list[Experim
     Raises
     ------
     ConfigError
-        A point that DVC or the parameters do not accept, or two that are the same experiment.
+        A point that DVC or the parameters do not accept, a scheme that the corpus cannot fill, or
+        two points that are the same experiment.
     """
-    code, found = _code(root), []
+    code, found, folds = [_code(root), _data(root, grid.target.corpus)], [], {}
     for point in grid.points:
-        _, chosen = apply(data, point.overrides)
+        params, chosen = apply(data, point.overrides)
+        folds[point.scheme] = params.folds
         for block in ("run", "cluster"):  # they change no number
             chosen.pop(block, None)
         slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{grid.name}-{point.label}").strip("-").lower()[:40]
@@ -103,7 +112,42 @@ def experiments(grid: Grid, data: Mapping[str, Any], root: Path) -> list[Experim
                 f"'{one}' and '{other}' are the same experiment", where=grid.name,
                 next_step="leave one of them out",
             )  # fmt: skip
+    if grid.first.scheme:
+        _refuse_schemes(grid, folds, root)
     return found
+
+
+def _refuse_schemes(grid: Grid, folds: Mapping[str, FoldParams], root: Path) -> None:
+    """Raise ConfigError for schemes that the corpus cannot fill: their experiments would fail."""
+    paths = CorpusPaths(grid.target.corpus, root)
+    if not paths.manifest.is_file():
+        _log.warning("%s is not here, so nobody knows which schemes can be filled; "
+                     "next: dvc pull data/%s/clips", paths.manifest, paths.corpus)  # fmt: skip
+        return
+    manifest = read_manifest(paths.manifest)
+    refused: dict[str, str] = {}
+    for params in folds.values():
+        refused |= skipped_schemes(manifest, params)
+    if refused:
+        good = [name for name in folds if name not in refused]
+        why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise ConfigError(
+            f"'{grid.target.corpus}' cannot fill every scheme ({why})",
+            where="pianoeval ablate scheme", allowed=", ".join(good) or "none of them",
+            next_step=f"pianoeval ablate scheme {' '.join(good)}",
+        )  # fmt: skip
+
+
+def _data(root: Path, corpus: str) -> list[tuple[str, str]]:
+    """What the corpus and its embeddings are, as ``dvc.lock`` has it; parameters do not tell."""
+    lock = root / "dvc.lock"
+    stages = yaml.safe_load(lock.read_bytes()).get("stages", {}) if lock.is_file() else {}
+    wanted = re.compile(rf"(ingest|degrade|render|embed)@{re.escape(corpus)}(-.*)?")
+    return sorted(
+        (str(out["path"]), str(out.get("md5")))
+        for name, stage in stages.items() if wanted.fullmatch(name)
+        for out in stage.get("outs", [])
+    )  # fmt: skip
 
 
 def _code(root: Path) -> str:

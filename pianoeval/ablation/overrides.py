@@ -107,4 +107,10 @@ def apply(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Params, di
                 next_step="look the name up in params.yaml; quote values with commas or blanks",
             ) from error  # fmt: skip
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return parse_params(found), found
+    try:
+        return parse_params(found), found
+    except ConfigError as error:  # params.yaml is as it was: it is the command that is wrong
+        raise ConfigError(
+            error.what, where=" ".join(overrides), allowed=error.allowed,
+            next_step="correct what was typed; names and values are those of params.yaml",
+        ) from error  # fmt: skip

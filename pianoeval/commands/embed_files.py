@@ -6,10 +6,14 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from pianoeval.errors import ConfigError, PianoevalError
+
+if TYPE_CHECKING:
+    from pianoeval.params import Params
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".zarr",)
@@ -43,6 +47,7 @@ def embed_files(
     encoder = _one("--encoder", encoders, list(params.encoders), where)
     instrument = _one("--instrument", instruments, list(params.instruments), where)
     _check_out(out)
+    _check_layers(layers, encoder, params)
     if workers:
         run = params.run.model_copy(update={"workers": workers})
         params = params.model_copy(update={"run": run})
@@ -79,6 +84,19 @@ def _one(option: str, given: Sequence[str], known: Sequence[str], where: Path) -
         what, where=f"{option} ({where.name})", allowed=f"one of {', '.join(sorted(known))}",
         next_step=_USAGE,
     )  # fmt: skip
+
+
+def _check_layers(layers: str, encoder: str, params: Params) -> None:
+    """Before hours of encoding, not after them."""
+    from pianoeval.encoders.layers import parse_layers
+    from pianoeval.encoders.registry import encoder_spec
+
+    try:
+        parse_layers(layers, encoder_spec(params.encoders[encoder], encoder).layer_names)
+    except ConfigError as error:
+        raise ConfigError(
+            error.what, where=f"--layers {layers}", allowed=error.allowed, next_step=_USAGE
+        ) from error
 
 
 def _check_out(out: Path) -> None:

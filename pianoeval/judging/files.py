@@ -45,6 +45,8 @@ def find_recordings(
             found.append(_recording(name, limits))
         except BadInputError as error:
             failed[printable(name)] = _reason(error)
+        except OSError as error:  # no permission, a name that is too long, a disk that fails
+            failed[printable(name)] = f"cannot be read ({error.strerror})"
     if not found:
         told = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
         raise BadInputError(f"no recording can be read\n{told}", next_step=_NEXT)

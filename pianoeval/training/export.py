@@ -11,7 +11,6 @@ comes from, and the SHA-256 of the weights and of itself) and ``README.md``, the
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from pianoeval.atomic import write_output
 from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError, PianoevalError
 from pianoeval.models.base import Float32, Float64, Standardiser
 from pianoeval.paths import CorpusPaths
@@ -126,9 +126,7 @@ def save_exported(model: ExportedRidge, folder: Path, card: str) -> None:
         # Without its configuration a folder is no model: it goes first and comes last.
         (folder / CONFIG).unlink(missing_ok=True)
         for name, content in ((WEIGHTS, data), (CARD, card.encode()), (CONFIG, text.encode())):
-            partial = folder / f".{name}.{os.getpid()}"
-            partial.write_bytes(content)
-            os.replace(partial, folder / name)
+            write_output(folder / name, content)
     except OSError as error:
         raise PianoevalError(
             f"cannot write the model ({error.strerror})", where=folder, next_step=_AGAIN
@@ -137,7 +135,9 @@ def save_exported(model: ExportedRidge, folder: Path, card: str) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder holds nothing, or an export."""
-    return folder.is_dir() and {p.name for p in folder.iterdir()} <= {WEIGHTS, CONFIG, CARD}
+    names = {WEIGHTS, CONFIG, CARD}
+    left = {f".{name}.partial" for name in names}  # by a killed process
+    return folder.is_dir() and {p.name for p in folder.iterdir()} <= names | left
 
 
 def load_exported(folder: Path) -> ExportedRidge:

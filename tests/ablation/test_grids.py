@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from levels import scale
 from workspaces import ROOT
 
+from pianoeval.ablation.experiments import experiments
 from pianoeval.ablation.grids import GRIDS, Grid, Request, choose_target, layer_names, parameter
 from pianoeval.ablation.overrides import (
     ENCODING_BLOCKS,
@@ -22,10 +26,13 @@ from pianoeval.ablation.overrides import (
     refuse_encoding,
     written,
 )
+from pianoeval.corpora.manifest import write_manifest
 from pianoeval.encoders.layers import parse_layers
 from pianoeval.errors import ConfigError
 from pianoeval.params import Params
 from pianoeval.params_file import load_params
+from pianoeval.paths import CorpusPaths
+from tests.evaluate import evaluation_cases
 
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 PARAMS = load_params(ROOT / "params.yaml")
@@ -254,3 +261,61 @@ def test_nothing_is_left_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     apply(DATA, ["folds.seed=1"])
     assert list(tmp_path.iterdir()) == []
+
+
+# Experiments -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Parameters, and code of which git can tell the hash."""
+    for name in ("pianoeval", "stages"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.py").write_text("")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    own = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "x"]):
+        subprocess.run([*own, *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def lock(root: Path, **hashes: str) -> None:
+    stages = {
+        f"{name}@studio": {"cmd": "x", "outs": [{"path": f"data/studio/{name}", "md5": md5}]}
+        for name, md5 in hashes.items()
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_other_clips_under_the_same_parameters_are_other_experiments(repository: Path) -> None:
+    """Else a grid over a folder of recordings would show what was found before some were added."""
+    grid = make("loss", "mse", "ccc", features="mel", corpus="studio")
+
+    def names() -> list[str]:
+        return [one.name for one in experiments(grid, DATA, repository)]
+
+    lock(repository, ingest="a", folds="b")
+    before = names()
+    lock(repository, ingest="a", folds="c")  # what an experiment changes itself
+    assert names() == before
+    lock(repository, ingest="d", folds="b")
+    assert not set(names()) & set(before)
+
+
+def test_a_scheme_that_the_corpus_cannot_fill_is_refused_before_anything_runs(
+    repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = make("scheme", "segment", "player", "random", features="mel", corpus="studio")
+    assert len(experiments(grid, DATA, repository)) == 3
+    assert "dvc pull data/studio/clips" in caplog.text  # nobody can tell without them
+    same = dict.fromkeys(("composition", "movement", "content_group", "player", "take"), "x")
+    rows = [
+        evaluation_cases.ROW | same | {"is_score_render": False}
+        | {"clip": f"c{i}", "segment": f"s{i}", "take": f"t{i}", "sha256": f"{i}"}
+        for i in range(6)
+    ]  # fmt: skip
+    write_manifest(pd.DataFrame(rows), CorpusPaths("studio", repository).manifest)
+    with pytest.raises(ConfigError, match=r"player: all clips share one player") as error:
+        experiments(grid, DATA, repository)
+    assert error.value.next_step == "pianoeval ablate scheme segment random"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,17 @@ import pytest
 from disturbed import Disturbed
 from finished import RUN_ALL, Finished
 from workspaces import make_cache, make_workspace, small_params
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_hear_all_signals() -> Iterator[None]:
+    """In the background, or under nohup, they would inherit that some are ignored."""
+    ignored = [n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)  # not inherited, unlike SIG_IGN
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

@@ -33,4 +33,5 @@ def record(level: str, claim: str, **figures: float | int | str) -> None:
     """
     if out := os.environ.get("PIANOEVAL_FAULTS_OUT"):
         with Path(out).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"level": level, "claim": claim, **figures}) + "\n")
+            size = {} if FULL else {"size": "short"}
+            stream.write(json.dumps({"level": level, "claim": claim, **figures, **size}) + "\n")

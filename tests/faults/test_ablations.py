@@ -18,7 +18,11 @@ from finished import Finished
 from levels import FULL, record
 from workspaces import ROOT, write_params
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [
+    pytest.mark.timeout(900),
+    # 'make test' has tests/ablation, and that PIANOEVAL_ENCODE=never stops a stage.
+    pytest.mark.skipif(not FULL, reason="make faults: a minute and more"),
+]
 CALL = [sys.executable, "-c", "from pianoeval.cli import main; main()", "ablate"]
 GRID = ["folds.n_folds", "2", "3", "--features", "mel", "--json"]
 PYTHON = Path(sys.executable)
@@ -85,18 +89,8 @@ def left(project: Finished) -> list[str]:
     return found
 
 
-def test_a_grid_is_run_once_whatever_happens_on_the_way(project: Finished) -> None:
-    """Printed; refused; ended by SIGTERM; run; found again. No clip is encoded at any time."""
-    before = kept(project)
-    assert before
-    printed = sh(project, *CALL, *GRID[:-1]).stdout
-    names = re.findall(r"--name (\S+)", printed)
-    assert len(names) == 2
-    assert "refs/exps" not in sh(project, "git", "for-each-ref").stdout
-
-    refused = sh(project, *CALL, "render.lead_s", "0.1", "0.2", "--run", good=False)
-    assert "would render or encode clips again" in refused.stderr
-
+def end_halfway(project: Finished, name: str) -> None:
+    """SIGTERM within the first experiment; nothing of it stays."""
     process = subprocess.Popen(
         [*CALL, *GRID, "--run"], cwd=project.workspace, env=environment(project.cache),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -114,7 +108,21 @@ def test_a_grid_is_run_once_whatever_happens_on_the_way(project: Finished) -> No
     while left(project):
         assert time.monotonic() < deadline, left(project)
         time.sleep(0.2)
-    assert names[0] not in sh(project, "git", "for-each-ref").stdout
+    assert name not in sh(project, "git", "for-each-ref").stdout
+
+
+def test_a_grid_is_run_once_whatever_happens_on_the_way(project: Finished) -> None:
+    """Printed; refused; ended by SIGTERM; run; found again. No clip is encoded at any time."""
+    before = kept(project)
+    assert before
+    printed = sh(project, *CALL, *GRID[:-1]).stdout
+    names = re.findall(r"--name (\S+)", printed)
+    assert len(names) == 2
+    assert "refs/exps" not in sh(project, "git", "for-each-ref").stdout
+
+    refused = sh(project, *CALL, "render.lead_s", "0.1", "0.2", "--run", good=False)
+    assert "would render or encode clips again" in refused.stderr
+    end_halfway(project, names[0])
 
     started = time.monotonic()
     found = json.loads(sh(project, *CALL, *GRID, "--run").stdout)
@@ -136,7 +144,6 @@ def test_a_grid_is_run_once_whatever_happens_on_the_way(project: Finished) -> No
     assert kept(project) == before
 
 
-@pytest.mark.skipif(not FULL, reason="run by 'make faults'")
 def test_a_clip_that_is_not_in_the_cache_is_never_encoded(
     project: Finished, tmp_path: Path
 ) -> None:

@@ -45,6 +45,16 @@ def texts(root: Path) -> list[str]:
     return [(root / p).read_text(encoding="utf-8") for p in (levels.DOCS, levels.README)]
 
 
+def test_a_short_trial_is_told_and_gives_way_to_a_thorough_one(root: Path) -> None:
+    short = {"level": "killed", "claim": "again", "kills": 7, "size": "short"}
+    write(root, [RUN, *figures(), short])
+    assert "short size" not in texts(root)[0]
+    write(root, [RUN, *figures(), short | {"claim": "other"}])
+    docs, readme = texts(root)
+    assert "kills 1,509, ended before 2, slowest orphan 2 s (3 claims, 1 of them at" in docs
+    assert "1 of 13 claims were tried at the size of `make test` only." in readme
+
+
 def test_each_level_has_its_figures_and_commit(root: Path) -> None:
     write(root, [RUN, *figures()])
     docs, readme = texts(root)

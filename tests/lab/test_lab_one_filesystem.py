@@ -170,9 +170,10 @@ def test_two_users_share_both_caches(members: tuple[Path, Member, Member]) -> No
     ben.shell('rm -r "$(find $PIANOEVAL_CACHE/items/audio/* -type d | sort | head -1)"')
     assert "0 computed" not in ben.shell("python -m stages.render studio grand")
     assert CACHED in anna.shell("python -m stages.render studio grand")
-    ben.shell("sed -i 's/^  - std$//' params.yaml; dvc repro pool@studio-mel-grand")
-    said = anna.shell("sed -i 's/^  - std$//' params.yaml; dvc repro pool@studio-mel-grand")
-    assert stages_run(said) == set(), "Ben has made it"
+    if FULL:
+        ben.shell("sed -i 's/^  - std$//' params.yaml; dvc repro pool@studio-mel-grand")
+        said = anna.shell("sed -i 's/^  - std$//' params.yaml; dvc repro pool@studio-mel-grand")
+        assert stages_run(said) == set(), "Ben has made it"
     files = check_modes(shared)
     assert damaged(shared / "dvc") == []
     record("sharing", "two users, umask 077 and 022, one file system", stages_run=0, files=files,

@@ -189,3 +189,32 @@ def test_what_is_said_of_a_file() -> None:
     [text] = noted(inputs=symbolic)
     assert text.startswith("no score: 1 of 2 features")
     assert noted(inputs={"source": "symbolic", "columns": ["tempo"]}) == []
+
+
+def test_a_file_that_may_not_be_read_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = write_wav(tmp_path / "good.wav")
+    (tmp_path / "closed.mid").write_bytes(b"MThd")
+    opened = Path.open
+
+    def refused(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == "closed.mid":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+    names = [str(tmp_path / "closed.mid"), str(good), "x" * 300 + ".wav"]
+    found, failed = find_recordings(names, load_settings()[0].midi)
+    assert [one.name for one in found] == [str(good)]
+    assert list(failed.values()) == [
+        "cannot be read (Permission denied)", "cannot be read (File name too long)"
+    ]  # fmt: skip
+
+
+def test_an_unknown_layer_is_refused_before_anything_is_encoded(run: Run, tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav")
+    with pytest.raises(ConfigError, match="--layers 9: unknown layer") as caught:
+        run("embed", "a.wav", "--encoder", "mel", "--layers", "9", "--out", "e.zarr")
+    assert "params.yaml" not in str(caught.value)
+    assert not (tmp_path / "cache").exists()

@@ -243,6 +243,11 @@ def number_for_text(file: h5py.File) -> None:
     clip_of(file).attrs["digest"] = np.arange(4)
 
 
+def no_digest(file: h5py.File) -> None:
+    clip_of(file).attrs["digest"] = ""
+    clip_of(file)["frames"][0] = 7
+
+
 def many_texts(file: h5py.File) -> None:
     clip_of(file).attrs["key"] = ["a" * 64] * 3
 
@@ -258,8 +263,8 @@ def no_format(file: h5py.File) -> None:
 HOSTILE: list[Callable[[h5py.File], None]] = [
     external_link, soft_link, hard_loop, linked_frames, virtual, external_data, bomb,
     bomb_without_filter, wide_row, shared_data, objects, compound, references, step_outside,
-    key_outside, array_outside, hidden_array, meta_of_nan, deep_meta, number_for_text, many_texts,
-    other_version, no_format,
+    key_outside, array_outside, hidden_array, meta_of_nan, deep_meta, number_for_text, no_digest,
+    many_texts, other_version, no_format,
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from sharing_cases import (
 from pianoeval.builder import ItemJob, build_store
 from pianoeval.cache import ItemCache
 from pianoeval.errors import CorruptDataError, PianoevalError
+from pianoeval.itemread import read_item
 from pianoeval.params import RunParams
 from pianoeval.sharing.check import verify
 from pianoeval.sharing.collect import collect
@@ -64,6 +66,28 @@ def test_one_per_cent_of_flipped_bits_is_all_found_and_removed(tmp_path: Path) -
     assert len(items_there(tmp_path)) == count - len(spoilt)
     record("damage", "one bit flipped in 1 % of the items", items=count, spoilt=len(spoilt),
            found=len(names & set(found.damaged)))  # fmt: skip
+
+
+def test_what_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mate's closed file, or want of memory, is no reason to remove an item; a bad sector is."""
+    cache = fill(tmp_path, 4)
+    closed, sector = (cache.path(STEP, key_of_number(n)) for n in (1, 2))
+
+    def read(path: Path, name: str) -> Any:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if path == sector:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_item(path, name)
+
+    monkeypatch.setattr("pianoeval.sharing.check.read_item", read)
+    found = verify(cache, jobs=1, remove=True)
+    assert found.unread == {f"{STEP}/{key_of_number(1)}": "Permission denied"}
+    assert set(found.damaged) == {f"{STEP}/{key_of_number(2)}"}
+    assert closed.exists()
+    assert not sector.exists()
 
 
 def test_verify_says_what_lies_about_and_what_made_the_items(tmp_path: Path) -> None:
@@ -153,6 +177,42 @@ def test_gc_does_not_guess_what_a_store_needs(tmp_path: Path) -> None:
     assert len(items_there(tmp_path)) == 2
 
 
+def test_gc_sees_stores_behind_links_and_stops_at_closed_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = aged(tmp_path / "items", 3)
+    disk = tmp_path / "disk" / "c"
+    make_store(disk / "audio" / "grand.zarr", cache, 2)
+    for number in range(3):
+        age(cache.path(STEP, key_of_number(number)), 60)
+    data = tmp_path / "w" / "data"
+    data.mkdir(parents=True)
+    (data / "c").symlink_to(disk)
+    listed = collect(cache, [tmp_path / "w"], days=30)
+    assert (listed.stores, listed.named) == (1, 2)
+
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if Path(path) == data / "c":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(PianoevalError, match="cannot be listed"):
+        collect(cache, [tmp_path / "w"], days=30, remove=True)
+    assert len(items_there(tmp_path)) == 3
+
+
+def test_gc_keeps_what_was_read_in_the_days(tmp_path: Path) -> None:
+    """A read renews the time once a day: an item read two days ago may look three days old."""
+    cache = fill(tmp_path, 3)
+    for number, days in enumerate((2.9, 3.1, 0)):
+        age(cache.path(STEP, key_of_number(number)), days)
+    assert {item.key for item in collect(cache, [], days=2).free} == {key_of_number(1)}
+    assert len(collect(cache, [], days=0).free) == 3
+
+
 def test_gc_is_not_misled_by_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = aged(tmp_path / "items", 2, days=-400)  # somebody's clock was ahead
     assert collect(cache, [], days=30, remove=True).free == []
@@ -193,6 +253,10 @@ def test_the_command_names_workspaces(tmp_path: Path) -> None:
     done = command(here, tmp_path / "c", "gc", "--workspace", str(tmp_path))
     assert done.returncode == 1
     assert "not a workspace" in done.stderr
+    done = command(tmp_path, tmp_path / "c", "gc", "--remove")  # nobody's workspace
+    assert done.returncode == 1
+    assert "--workspace DIR" in done.stderr
+    assert len(items_there(tmp_path / "c")) == 3
     done = command(here, tmp_path / "c", "gc", "--workspace", str(mate), "--remove")
     assert done.returncode == 0, done.stderr
     assert "1 items removed" in done.stdout

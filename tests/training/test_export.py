@@ -305,6 +305,16 @@ def test_what_can_be_exported_is_said(paths: CorpusPaths, view: str, model: str,
     assert "symbolic" in str(error.value.allowed)
 
 
+def test_what_a_killed_export_left_does_not_stop_the_next(exported: Path) -> None:
+    model = load_exported(exported)
+    (exported / ".model.safetensors.partial").write_bytes(b"half")
+    (exported / "config.json").unlink()
+    save_exported(model, exported, "# second\n")
+    assert load_exported(exported).dimensions == model.dimensions
+    names = {"model.safetensors", "config.json", "README.md"}
+    assert {path.name for path in exported.iterdir()} == names
+
+
 def test_a_folder_of_something_else_is_left_alone(exported: Path, paths: CorpusPaths) -> None:
     model = load_exported(exported)
     save_exported(model, exported, "# second\n")
