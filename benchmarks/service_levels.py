@@ -4,8 +4,8 @@
     python benchmarks/service_levels.py write FILE    # after them
 
 The tests add a JSON line a figure to FILE (``tests/faults/levels.py``); those of ``make test`` may
-be added too (PIANOEVAL_FAULTS_OUT), for what the thorough run has not tried. ``write`` puts all of them
-into reports/service_levels.json and tables between the markers of docs/service-levels.md and
+be added too (PIANOEVAL_FAULTS_OUT), for what the thorough run has not tried. ``write`` puts all of
+them into reports/service_levels.json and tables between the markers of docs/service-levels.md and
 README.md. It refuses where a level has no figure, where a figure has no level, and where the code
 is not the one that was measured: a table without a number is better than one with an old one.
 """

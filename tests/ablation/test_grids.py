@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -26,10 +27,12 @@ from pianoeval.ablation.overrides import (
     refuse_encoding,
     written,
 )
+from pianoeval.builder import ENCODE, ItemJob, build_store
+from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import write_manifest
 from pianoeval.encoders.layers import parse_layers
-from pianoeval.errors import ConfigError
-from pianoeval.params import Params
+from pianoeval.errors import ConfigError, PianoevalError
+from pianoeval.params import Params, RunParams
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from tests.evaluate import evaluation_cases
@@ -319,3 +322,29 @@ def test_a_scheme_that_the_corpus_cannot_fill_is_refused_before_anything_runs(
     with pytest.raises(ConfigError, match=r"player: all clips share one player") as error:
         experiments(grid, DATA, repository)
     assert error.value.next_step == "pianoeval ablate scheme segment random"
+
+
+def test_a_run_that_may_not_encode_stops_at_what_is_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``--run`` sets for every stage; the number of computations is what counts."""
+    monkeypatch.setenv(ENCODE, "never")
+    computed = []
+
+    def frames(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        computed.append(number)
+        return {"frames": np.zeros((2, 1, 2), np.float16), "level": np.zeros(3, np.float32)}, {}
+
+    cache = ItemCache(tmp_path / "items")
+    jobs = [ItemJob(f"clip{n}", f"{n:064x}", n, 1.0) for n in range(2)]
+    options: dict[str, Any] = {
+        "cache": cache, "attrs": {"step": "embedding-mel"}, "run": RunParams(workers=1)
+    }  # fmt: skip
+    with pytest.raises(PianoevalError, match="forbids to compute"):
+        build_store("embedding-mel", jobs, frames, out=tmp_path / "a", **options)
+    assert computed == []
+    for job in jobs:
+        cache.put("embedding-mel", job.key, *frames(job.payload))
+    computed.clear()
+    build_store("embedding-mel", jobs, frames, out=tmp_path / "a", **options)
+    assert computed == []
