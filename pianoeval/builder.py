@@ -162,7 +162,7 @@ def _permitted(fill: Fill) -> Fill:
     def refuse(step: str, todo: Sequence[ItemJob], *_: object) -> dict[str, str]:
         raise ConfigError(
             f"{len(todo)} clips are not in the cache, and {ENCODE}=never forbids to compute them",
-            where=step, next_step=f"dvc repro   (or: unset {ENCODE})",
+            where=step, next_step=f"dvc pull, or: unset {ENCODE} && dvc repro",
         )  # fmt: skip
 
     return refuse if os.environ.get(ENCODE) == "never" else fill

@@ -132,7 +132,7 @@ class RaggedStore:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._again = f"rm -r {quoted(self.path)} && dvc repro   (cached items are used again)"
-        attrs, tables, large = open_sealed(self.path, ("frames",), "a store", self._again)
+        attrs, tables, large = open_sealed(self.path, ("frames",), "a store of frames", self._again)
         if not {"start", "length", "digest", "level"} <= tables.keys() or "keys" not in attrs:
             raise PianoevalError(
                 "not a store of frames", where=self.path,

@@ -71,6 +71,11 @@ def open_sealed(
         known = "its metadata differ from what was written"
         unknown = "it has no checksum: it is damaged, or an older version wrote it"
         raise CorruptDataError(unknown if seal is None else known, where=folder, next_step=again)
+    if not all((folder / name / _ABOUT).is_file() for name in large):  # whole, but another kind
+        raise PianoevalError(
+            f"not {what} but of '{attrs.get('step', 'unknown')}'", where=folder,
+            next_step="name another folder: docs/architecture.md says what each of them holds",
+        )  # fmt: skip
     with explained(folder, "its tables cannot be read", again):
         group = zarr.open_group(folder, mode="r", zarr_format=3)
         wanted: dict[str, str] = attrs.pop(_TABLES)

@@ -98,6 +98,17 @@ def test_damage_is_seen(store: RaggedStore, tmp_path: Path) -> None:
         PooledStore(tmp_path / "absent.zarr")
 
 
+def test_a_store_of_another_kind_is_whole_and_nothing_to_remove(
+    store: RaggedStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "pooled.zarr"
+    pool_store(store, ["mean"], path)
+    for kind, there in ((RaggedStore, path), (PooledStore, store.path)):
+        with pytest.raises(PianoevalError, match=r"not a store of .* but of") as caught:
+            kind(there)
+        assert "rm -r" not in str(caught.value)
+
+
 def test_long_clips_are_pooled_in_blocks_to_the_same_values(
     store: RaggedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
