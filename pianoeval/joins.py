@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -114,10 +115,19 @@ def _absent(workspace: Path, parts: Sequence[Path]) -> list[str]:
 
 def _outputs(lock: Path) -> list[Path]:
     """Every output that ``dvc.lock`` names, of stages that are no more as well."""
-    if not lock.is_file():
-        return []
-    stages = yaml.safe_load(lock.read_bytes()).get("stages", {}).values()
+    stages = locked_stages(lock).values()
     return [lock.parent / out["path"] for stage in stages for out in stage.get("outs", [])]
+
+
+def locked_stages(lock: Path) -> dict[str, Any]:
+    """What ``dvc.lock`` says of each stage; nothing before the first run.
+
+    DVC wrote it, and it may be larger than what :mod:`pianoeval.yamlfile` reads of a person.
+    """
+    if not lock.is_file():
+        return {}
+    stages: dict[str, Any] = yaml.safe_load(lock.read_bytes()).get("stages", {})
+    return stages
 
 
 def _strays(folder: Path, parts: Sequence[Path]) -> list[Path]:

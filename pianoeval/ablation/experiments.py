@@ -28,8 +28,6 @@ from multiprocessing import util
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from pianoeval.ablation.grids import Grid, Point
 from pianoeval.ablation.overrides import apply
 from pianoeval.builder import ENCODE
@@ -37,6 +35,7 @@ from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.errors import ConfigError, PianoevalError
 from pianoeval.evaluate.protocol.splits import skipped_schemes
+from pianoeval.joins import locked_stages
 from pianoeval.params import FoldParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import config_hash, sha256_bytes
@@ -140,8 +139,7 @@ def _refuse_schemes(grid: Grid, folds: Mapping[str, FoldParams], root: Path) -> 
 
 def _data(root: Path, corpus: str) -> list[tuple[str, str]]:
     """What the corpus and its embeddings are, as ``dvc.lock`` has it; parameters do not tell."""
-    lock = root / "dvc.lock"
-    stages = yaml.safe_load(lock.read_bytes()).get("stages", {}) if lock.is_file() else {}
+    stages = locked_stages(root / "dvc.lock")
     wanted = re.compile(rf"(ingest|degrade|render|embed)@{re.escape(corpus)}(-.*)?")
     return sorted(
         (str(out["path"]), str(out.get("md5")))
