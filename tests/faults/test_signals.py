@@ -281,9 +281,11 @@ def with_dvc(disturbed: Disturbed) -> Iterator[Disturbed]:
 def test_dvc_told_to_end(with_dvc: Disturbed, number: signal.Signals, whom: str) -> None:
     """DVC waits for its stage at Ctrl-C; where it dies itself, the stage follows it."""
     rng = random.Random(number)
-    slowest_s = 0.0
+    slowest_s, told = 0.0, 0
     call = ("contours", "studio")
-    for _ in range(scale(1, 10)):
+    for _ in range(scale(5, 20)):
+        if told == scale(1, 10):
+            break
         for item in (with_dvc.cache / "items" / "contour").glob("??/*"):
             item.unlink()
         process = start(
@@ -294,8 +296,10 @@ def test_dvc_told_to_end(with_dvc: Disturbed, number: signal.Signals, whom: str)
         while not any(b"stages.contours" in command_of(one) for one in with_dvc.processes()):
             assert process.poll() is None, (with_dvc.home / "log").read_text()
             time.sleep(0.02)
-        time.sleep(rng.uniform(0.3, 3.0))
-        assert process.poll() is None, (with_dvc.home / "log").read_text()
+        time.sleep(rng.uniform(0.3, 1.5))
+        if process.poll() is not None:  # a fast machine was done before
+            continue
+        told += 1
         begin = time.monotonic()
         send(process.pid, number, whom)
         with_dvc.wait_for_processes(LIMIT_S * NOISE)
@@ -309,7 +313,9 @@ def test_dvc_told_to_end(with_dvc: Disturbed, number: signal.Signals, whom: str)
         assert [p for p in partial_files(data) if p.name != ".gitignore"] == []
         assert partial_files(with_dvc.cache / "items") == []
         assert [fault for fault in with_dvc.faults(call) if ".gitignore" not in fault] == []
-    record("signals", f"dvc repro, {number.name} to {whom}", slowest_exit_s=round(slowest_s, 2))
+    assert told
+    record("signals", f"dvc repro, {number.name} to {whom}", told=told,
+           slowest_exit_s=round(slowest_s, 2))  # fmt: skip
 
 
 def command_of(process: int) -> bytes:
