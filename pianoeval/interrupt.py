@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, util
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -157,6 +158,7 @@ def _silent(what: object) -> None:
 
 
 def _watch(reading: int, parent: int | None) -> None:
+    above = None if parent is None else _parent_of(parent)
     while True:
         ready, _, _ = select.select([reading], [], [], None if parent is None else _PARENT_S)
         if ready:
@@ -165,13 +167,25 @@ def _watch(reading: int, parent: int | None) -> None:
                 return
             if (number := heard[0]) in _SIGNALS:
                 break
-        if not ready and os.getppid() != parent:
+        if not ready and parent and (os.getppid() != parent or _parent_of(parent) != above):
             parent = None
             os.kill(os.getpid(), signal.SIGTERM)
     if not _state.worker:
         time.sleep(GRACE_S)
     _note(number)
     leave()
+
+
+def _parent_of(process: int) -> int | None:
+    """The process that started a shell which waits for us: /bin/sh of Debian does, others exec.
+
+    None where the system has no such file, as macOS, whose shell is replaced by what it starts.
+    """
+    try:
+        status = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(status.rpartition(b")")[2].split()[1])
 
 
 def leave() -> None:
