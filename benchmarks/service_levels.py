@@ -249,7 +249,7 @@ def readme_table(report: Figures) -> str:
         shown = words(totals(level, report["levels"][level.title]))
         lines.append(row(level.title, level.short, shown))
     entries = [entry for found in report["levels"].values() for entry in found]
-    where = f"`make faults` at {report['commit']}, {report['date']}, {report['machine']}."
+    where = f"Measured at {report['commit']}, {report['date']}, {report['machine']}."
     if short := sum(is_short(entry) for entry in entries):
         where += f" {short} of {len(entries)} claims were tried at the size of `make test` only."
     return "\n".join([*lines, "", where])
