@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from pianoeval.params_block import Block as Block
 from pianoeval.params_block import Seed
@@ -15,14 +15,22 @@ from pianoeval.params_encoders import EncoderParams as EncoderParams
 from pianoeval.params_encoders import Layers as Layers
 from pianoeval.params_encoders import MelParams as MelParams
 from pianoeval.params_encoders import TranskunParams as TranskunParams
+from pianoeval.params_probe import BoostingParams as BoostingParams
+from pianoeval.params_probe import ControlParams as ControlParams
+from pianoeval.params_probe import LayerMlpParams as LayerMlpParams
+from pianoeval.params_probe import LearningCurveParams as LearningCurveParams
+from pianoeval.params_probe import LossName as LossName
+from pianoeval.params_probe import MlpParams as MlpParams
+from pianoeval.params_probe import ModelName as ModelName
+from pianoeval.params_probe import ProbeParams as ProbeParams
+from pianoeval.params_probe import RidgeParams as RidgeParams
+from pianoeval.params_probe import TreeParams as TreeParams
+from pianoeval.params_probe import ViewParams as ViewParams
 
 Scheme = Literal[
     "segment", "content", "player", "movement", "movement_player",
     "composition", "leave_one_player_out", "random",
 ]  # fmt: skip
-ModelName = Literal["ridge", "mlp", "layer_mlp", "extra_trees", "boosting", "ensemble"]
-LossName = Literal["mse", "mae", "huber", "ccc", "hybrid"]
-_OF_ONE_LOSS = {"huber_delta": "huber", "hybrid_alpha": "hybrid"}
 
 
 class Axes(Block):
@@ -136,118 +144,6 @@ class FoldParams(Block):
     schemes: list[Scheme] = Field(min_length=1)
     n_folds: int = Field(4, ge=2)
     seed: Seed = 42
-
-
-class ViewParams(Block):
-    """What a model reads of its features: all of the symbolic table, or layers of an encoder."""
-
-    layers: Layers = Field("all", description="embeddings only: 'all', '9..12', [4], '1..6,ctx'")
-    instruments: list[str] = Field(
-        default_factory=list, description="renders averaged; empty = all of axes.instrument"
-    )
-    level: bool = Field(True, description="embeddings only: append RMS, LUFS and peak")
-    models: list[ModelName] = Field(min_length=1)
-
-
-class RidgeParams(Block):
-    """Closed form; the penalty is chosen on inner folds."""
-
-    lambdas: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
-    inner_folds: int = Field(4, ge=2)
-    per_output: bool = Field(False, description="a penalty for each dimension, or one for all")
-
-
-class MlpParams(Block):
-    """Two layers, as in the 2026 paper, section 3."""
-
-    hidden: int = 512
-    dropout: float = Field(0.3, ge=0, lt=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
-    batch_size: int = Field(64, gt=0)
-    max_epochs: int = Field(200, gt=0)
-    patience: int = Field(15, gt=0)
-    validation_fraction: float = Field(0.15, gt=0, lt=1)
-    standardise_labels: bool = Field(True, description="on the fit clips, as the inputs are")
-    loss: LossName = Field("mse", description="see pianoeval/losses")
-    huber_delta: float = Field(1.0, gt=0, description="error beyond which huber is linear")
-    hybrid_alpha: float = Field(0.5, ge=0, le=1, description="share of mse in hybrid; rest ccc")
-    memory_mb: int = Field(1024, gt=0, description="weights and moments trained at once")
-    seed: Seed = 42
-
-    @model_serializer(mode="wrap")
-    def _as_before_losses(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what this loss does not read, and without the default: keys of items stay."""
-        values: dict[str, Any] = serialise(self)
-        for name, loss in _OF_ONE_LOSS.items():
-            if self.loss != loss:
-                values.pop(name, None)
-        if self.loss == "mse":
-            values.pop("loss", None)
-        return values
-
-
-class LayerMlpParams(Block):
-    """The perceptron on a weighted sum of layers; all else is as in ``mlp``."""
-
-    learning_rate: float = Field(0.01, gt=0, description="of the layers' weights")
-
-
-class TreeParams(Block):
-    """Extra trees."""
-
-    n_estimators: int = Field(400, gt=0)
-    min_samples_leaf: int = Field(2, gt=0)
-    max_features: float = Field(0.4, gt=0, le=1)
-    pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
-    pca_components: int = Field(64, gt=0)
-    seed: Seed = 42
-
-
-class BoostingParams(Block):
-    """Gradient boosting, one model a dimension."""
-
-    n_estimators: int = Field(200, gt=0)
-    learning_rate: float = Field(0.05, gt=0)
-    max_depth: int = Field(3, gt=0)
-    min_samples_leaf: int = Field(5, gt=0)
-    max_features: float = Field(0.3, gt=0, le=1)
-    max_bins: int = Field(64, ge=2, le=255, description="levels a feature is cut into")
-    pca_above: int = Field(512, ge=0, description="wider views are reduced by PCA on the fold")
-    pca_components: int = Field(64, gt=0)
-    seed: Seed = 42
-
-
-class ControlParams(Block):
-    """Labels of other clips, for ridge on the first view of each source of features."""
-
-    labels: list[Literal["shuffled_labels", "swapped_pieces"]] = Field(
-        ["shuffled_labels", "swapped_pieces"], description="empty = none"
-    )
-    seed: Seed = 42
-
-
-class LearningCurveParams(Block):
-    """Ridge on parts of the training side, on the first view of each source of features."""
-
-    percents: list[Annotated[int, Field(ge=1, le=99)]] = Field(
-        [12, 25, 50], description="of the training clips; empty = none"
-    )
-    seed: Seed = 42
-
-
-class ProbeParams(Block):
-    """Which labels, and what each model is given."""
-
-    task: str = "rating"
-    ridge: RidgeParams
-    mlp: MlpParams
-    layer_mlp: LayerMlpParams = LayerMlpParams()
-    extra_trees: TreeParams
-    boosting: BoostingParams
-    ensemble: list[ModelName] = Field(min_length=1, description="averaged with equal weight")
-    controls: ControlParams = ControlParams()
-    learning_curve: LearningCurveParams = LearningCurveParams()
 
 
 class EvaluateParams(Block):

@@ -208,7 +208,9 @@ class PooledStore:
             )  # fmt: skip
         return values
 
-    def matrix(self, layers: Layers = "all", level: bool = True) -> PooledMatrix:
+    def matrix(
+        self, layers: Layers = "all", level: bool = True, stats: Sequence[str] = ()
+    ) -> PooledMatrix:
         """Features of every clip: the chosen layers side by side, then the level features.
 
         Parameters
@@ -217,23 +219,31 @@ class PooledStore:
             As :func:`~pianoeval.features.layers.parse_layers`.
         level : bool
             Append (RMS dBFS, LUFS, peak dBFS).
+        stats : sequence of str
+            Which statistics, in this order; empty = all that were pooled.
 
         Raises
         ------
         ConfigError
-            An unknown layer.
+            An unknown layer, or a statistic that was not pooled.
         CorruptDataError
             Values differ from what was written.
         """
+        chosen = list(stats) or self.stats
+        if absent := [stat for stat in chosen if stat not in self.stats]:
+            raise ConfigError(
+                f"not pooled: {', '.join(absent)}", where=self.path,
+                allowed=", ".join(self.stats), next_step="add it to pool.stats in params.yaml",
+            )  # fmt: skip
         parts: list[NDArray[np.float32]] = []
         blocks: dict[str, slice] = {}
         column = 0
         for name in (self.layers[i] for i in parse_layers(layers, self.layers)):
             values = self.layer(name)
-            for i, stat in enumerate(self.stats):
+            for stat in chosen:
                 blocks[f"{name}/{stat}"] = slice(column, column + values.shape[2])
                 column += values.shape[2]
-                parts.append(values[:, i])
+                parts.append(values[:, self.stats.index(stat)])
         if level:
             blocks["level"] = slice(column, column + len(LEVEL_NAMES))
             parts.append(self.level)

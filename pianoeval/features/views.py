@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError
 from pianoeval.features.layers import Layering, layer_text, parse_layers
 from pianoeval.features.pooling import PooledStore
+from pianoeval.features.sequences import Sequences
 from pianoeval.params import Layers, Params, ViewParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.tablefile import read_table
@@ -47,6 +48,8 @@ class View:
         Names of the layers whose values stand side by side; none of a symbolic view.
     layering : Layering, optional
         How the columns divide into these.
+    sequences : Sequences, optional
+        Frames or notes of each row of ``x``, where a model of the view reads them.
     """
 
     x: NDArray[np.float32]
@@ -55,6 +58,7 @@ class View:
     missing: list[str] = field(default_factory=list)
     layers: list[str] = field(default_factory=list)
     layering: Layering | None = None
+    sequences: Sequences | None = None
 
 
 def load_view(
@@ -112,21 +116,24 @@ def with_indicators(table: pd.DataFrame) -> pd.DataFrame:
 
 def _layers(view: ViewParams, store: PooledStore) -> tuple[list[str], Layering]:
     names = [store.layers[i] for i in parse_layers(view.layers, store.layers)]
-    return names, Layering(len(names), store.layer(names[0])[0].size)
+    width = len(view.stats or store.stats) * int(store.layer(names[0]).shape[2])
+    return names, Layering(len(names), width)
 
 
 def _embedding(
     encoder: str, view: ViewParams, instruments: list[str], stores: Sequence[PooledStore]
 ) -> tuple[pd.DataFrame, str]:
     """Pooled vectors of a view, and their description."""
-    found = averaged_vectors(stores, view.layers, view.level)
+    found = averaged_vectors(stores, view.layers, view.level, view.stats)
     rendered = " + ".join(instruments)
     level = ", level" if view.level else ""
     text = f"{encoder} layers {layer_text(view.layers)}{level}: {found.shape[1]} values, {rendered}"
     return found, text
 
 
-def averaged_vectors(stores: Sequence[PooledStore], layers: Layers, level: bool) -> pd.DataFrame:
+def averaged_vectors(
+    stores: Sequence[PooledStore], layers: Layers, level: bool, stats: Sequence[str] = ()
+) -> pd.DataFrame:
     """Pooled vectors averaged over instruments, of the clips that every instrument has.
 
     Returns
@@ -142,7 +149,7 @@ def averaged_vectors(stores: Sequence[PooledStore], layers: Layers, level: bool)
     """
     total: pd.DataFrame | None = None
     for store in stores:
-        matrix = store.matrix(layers, level)
+        matrix = store.matrix(layers, level, stats)
         if not np.isfinite(matrix.values).all():
             raise CorruptDataError(
                 "pooled vectors are not finite", where=store.path, next_step=_NEXT_STEP

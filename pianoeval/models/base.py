@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from pianoeval.features.layers import Layering
+from pianoeval.features.sequences import Sequences
 
 Rows = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -92,6 +93,8 @@ class Fold:
         Positions within ``train``: one group-aware split, for early stopping.
     layering : Layering, optional
         How the columns of ``x`` divide into layers, if they do.
+    sequences : Sequences, optional
+        Frames or notes of all clips, in the rows of ``x``.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Fold:
     inner: Sequence[tuple[Rows, Rows]] = field(default_factory=list)
     validation: tuple[Rows, Rows] | None = None
     layering: Layering | None = None
+    sequences: Sequences | None = None
 
     @property
     def n_train(self) -> int:

@@ -160,6 +160,7 @@ def make_fold(
         inner=cut.inner,
         validation=cut.validation,
         layering=study.view.layering,
+        sequences=study.view.sequences,
     )
 
 

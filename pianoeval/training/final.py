@@ -113,6 +113,13 @@ def _source(params: Params, view: str, model: str) -> str:
             ),
             next_step="add ridge to its models in params.yaml, then: dvc repro",
         )
+    block = params.views[found[view]][view]
+    if block.blocks != ["own"] or block.renders != "average":
+        raise ConfigError(
+            "a model that compares with the score's rendering, or learns from every render, "
+            "cannot be exported", where=f"views.{found[view]}.{view}",
+            allowed="blocks: [own], renders: average", next_step="export another view",
+        )  # fmt: skip
     return found[view]
 
 

@@ -58,13 +58,16 @@ def fit_inputs(study: Study, folds: pd.DataFrame) -> dict[str, str]:
         return sha256_bytes(table.to_csv(index=False).encode())
 
     view = study.view
-    return {
+    found = {
         "features": sha256_bytes(view.x.tobytes() + str(view.x.shape).encode()),
         "labels": label_digest(study.labels),
         "clips": sha256_bytes("|".join(view.clips).encode()),
         "groups": digest(study.manifest[_GROUP_COLUMNS]),
         "folds": digest(folds),
     }
+    if view.sequences is not None:
+        found["sequences"] = view.sequences.digest()
+    return found
 
 
 def label_digest(labels: Labels) -> str:

@@ -41,13 +41,13 @@ def describe_inputs(source: str, view: str, params: Params, paths: CorpusPaths) 
     block = params.views[source][view]
     instruments = list(block.instruments or params.axes.instrument)
     stores = [PooledStore(paths.pooled(source, name)) for name in instruments]
-    blocks = stores[0].matrix(block.layers, block.level).blocks
+    blocks = stores[0].matrix(block.layers, block.level, block.stats).blocks
     layers = list(dict.fromkeys(name.split("/")[0] for name in blocks if name != "level"))
     return {
         "source": source,
         "encoder": identity(stores[0].attrs),
         "layers": layers,
-        "stats": stores[0].stats,
+        "stats": block.stats or stores[0].stats,
         "level": list(LEVEL_NAMES) if block.level else [],
         "instruments": instruments,
     }
@@ -95,7 +95,9 @@ def read_inputs(described: Described, paths: CorpusPaths) -> tuple[Float32, list
     stores = [PooledStore(paths.pooled(described["source"], n)) for n in described["instruments"]]
     for store in stores:
         check_encoder(described, store.attrs, store.stats, store.path)
-    found = averaged_vectors(stores, ",".join(described["layers"]), bool(described["level"]))
+    found = averaged_vectors(
+        stores, ",".join(described["layers"]), bool(described["level"]), described["stats"]
+    )
     return found.to_numpy(), [str(clip) for clip in found.index]
 
 
@@ -124,7 +126,9 @@ def check_encoder(
     described: Described, attrs: Mapping[str, Any], stats: Sequence[str], where: Path | str
 ) -> None:
     """Raise BadInputError unless vectors come from the encoder that the model was trained on."""
-    found = identity(attrs) | {"stats": list(stats)}
+    # Of the statistics, those that the model reads: a store may hold more.
+    read = [stat for stat in described["stats"] if stat in stats]
+    found = identity(attrs) | {"stats": read}
     wanted = described["encoder"] | {"stats": described["stats"]}
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing or found.keys() != wanted.keys():
