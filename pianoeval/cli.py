@@ -24,6 +24,7 @@ from pianoeval.commands.corpus import corpus_app
 from pianoeval.commands.embed import embed
 from pianoeval.commands.encoder import encoder_app, fetch_pinned
 from pianoeval.commands.options import JsonOption, console
+from pianoeval.commands.paper import paper
 from pianoeval.commands.score import score
 from pianoeval.errors import ConfigError, PianoevalError, printable
 
@@ -38,6 +39,7 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(encoder_app, name="encoder")
 app.command()(embed)
 app.command()(ablate)
+app.command()(paper)
 app.command()(score)
 
 
@@ -123,7 +125,8 @@ def fetch(
 
     params = None if names else load_params()
     if params:
-        fonts = [params.instruments[name].font for name in params.axes.instrument]
+        pianos = [params.instruments[name] for name in params.axes.instrument]
+        fonts = [piano.font for piano in pianos if piano.engine == "soundfont"]
         weights = [n for e in params.axes.encoder for n in required_assets(params.encoders[e])]
         names = list(dict.fromkeys(fonts + weights))
     for name in names or ():

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from pianoeval.assets import ASSETS, asset_path
+from pianoeval.audio import pianoteq_program
 from pianoeval.corpora.pin import fetched_receipt
 from pianoeval.encoders.inventory import EncoderFacts, encoder_facts
 from pianoeval.errors import PianoevalError
@@ -141,6 +142,10 @@ def _instruments(params: Params) -> Iterator[Finding]:
         font = instrument.font
         licence = ASSETS[font].licence if font in ASSETS else "unknown"
         used = name in params.axes.instrument
+        if instrument.engine == "pianoteq":
+            detail = f"your Pianoteq, preset '{instrument.preset}'"
+            yield _finding("instrument", name, pianoteq_program.program, used, detail)
+            continue
         yield _finding("instrument", name, partial(asset_path, font), used, f"{font} ({licence})")
 
 

@@ -21,7 +21,9 @@ from typing import Any
 import yaml
 
 from pianoeval.errors import MissingAssetError
+from pianoeval.fusions import predicted_sources
 from pianoeval.params import Params
+from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
 
 _log = logging.getLogger(__name__)
@@ -34,23 +36,38 @@ def join_features(paths: CorpusPaths, params: Params, features: str) -> None:
         join(paths.workspace, paths.features(features), stores)
 
 
-def join_predictions(paths: CorpusPaths, params: Params) -> None:
-    """Before ``evaluate``: all predictions, and all features they were made from."""
+def join_views(paths: CorpusPaths, params: Params) -> None:
+    """Before ``fuse``: all features on the axes."""
     axes = params.axes
     stores = [paths.pooled(e, name) for e in axes.encoder for name in axes.instrument]
-    join(paths.workspace, paths.root / "features", [paths.features("symbolic"), *stores])
-    tables = [paths.predictions(name) for name in axes.features]
-    join(paths.workspace, paths.root / "predictions", tables)
+    others = [paths.features("symbolic")]
+    if _run_by_dvc() or paths.notes.name in axes.features:  # DVC has them whatever the axes are
+        others.append(paths.notes)
+    join(paths.workspace, paths.root / "features", [*others, *stores])
+
+
+def join_predictions(paths: CorpusPaths, params: Params) -> None:
+    """Before ``evaluate``: all predictions, and all features they were made from."""
+    join_views(paths, params)
+    join(paths.workspace, paths.root / "predictions", _predictions(paths, params))
 
 
 def join_corpora(corpora: Sequence[CorpusPaths], params: Params) -> None:
     """Before ``report``: receipts and examples of every corpus, and what they speak of."""
     for paths in corpora:
         beside = [paths.clips, paths.audit]
-        bring(paths.workspace, [*beside, *(paths.predictions(f) for f in params.axes.features)])
+        bring(paths.workspace, [*beside, *_predictions(paths, params)])
     if corpora:
         written = [file for paths in corpora for file in (paths.evaluated, paths.examples)]
         join(corpora[0].workspace, corpora[0].evaluated.parent, written)
+
+
+def _predictions(paths: CorpusPaths, params: Params) -> list[Path]:
+    """Files of predictions; DVC has that of fusions even where there are none."""
+    names = predicted_sources(params)
+    if _run_by_dvc() and FUSION not in names:
+        names.append(FUSION)
+    return [paths.predictions(name) for name in names]
 
 
 def join(workspace: Path, folder: Path, parts: Sequence[Path]) -> None:

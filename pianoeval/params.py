@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pianoeval.params_block import Block as Block
 from pianoeval.params_block import Seed
 from pianoeval.params_cluster import ClusterParams
+from pianoeval.params_corpora import CorpusParams as CorpusParams
 from pianoeval.params_encoders import CheckpointParams as CheckpointParams
 from pianoeval.params_encoders import EncoderBlock as EncoderBlock
 from pianoeval.params_encoders import EncoderParams as EncoderParams
 from pianoeval.params_encoders import Layers as Layers
 from pianoeval.params_encoders import MelParams as MelParams
 from pianoeval.params_encoders import TranskunParams as TranskunParams
+from pianoeval.params_fusion import FusionParams as FusionParams
+from pianoeval.params_probe import READS_SEQUENCES as READS_SEQUENCES
+from pianoeval.params_probe import AttentionParams as AttentionParams
 from pianoeval.params_probe import BoostingParams as BoostingParams
 from pianoeval.params_probe import ControlParams as ControlParams
+from pianoeval.params_probe import HanParams as HanParams
+from pianoeval.params_probe import KernelRidgeParams as KernelRidgeParams
 from pianoeval.params_probe import LayerMlpParams as LayerMlpParams
 from pianoeval.params_probe import LearningCurveParams as LearningCurveParams
 from pianoeval.params_probe import LossName as LossName
+from pianoeval.params_probe import LstmParams as LstmParams
 from pianoeval.params_probe import MlpParams as MlpParams
 from pianoeval.params_probe import ModelName as ModelName
 from pianoeval.params_probe import ProbeParams as ProbeParams
 from pianoeval.params_probe import RidgeParams as RidgeParams
+from pianoeval.params_probe import SequenceParams as SequenceParams
 from pianoeval.params_probe import TreeParams as TreeParams
 from pianoeval.params_probe import ViewParams as ViewParams
+from pianoeval.params_transfer import TransferParams as TransferParams
 
 Scheme = Literal[
     "segment", "content", "player", "movement", "movement_player",
     "composition", "leave_one_player_out", "random",
+]  # fmt: skip
+
+StatName = Literal[
+    "mean", "std", "max", "min",
+    "delta", "slope", "early", "middle", "late", "lag_500", "lag_1000", "lag_2000",
+    "pulse", "activity", "mod_62", "mod_125", "mod_250", "mod_500", "mod_1000",
 ]  # fmt: skip
 
 
@@ -40,6 +55,9 @@ class Axes(Block):
     instrument: list[str] = Field(min_length=1)
     encoder: list[str] = Field(min_length=1)
     features: list[str] = Field(min_length=1, description="symbolic, or encoders")
+    target: list[str] = Field(
+        default_factory=list, description="corpora that are predicted, not learned from"
+    )
 
 
 class RunParams(Block):
@@ -72,22 +90,21 @@ class MidiLimits(Block):
     max_bytes: int = Field(16 << 20, gt=0)
 
 
-class CorpusParams(Block):
-    """One corpus; ``loader`` names the module of ``pianoeval.corpora``."""
-
-    loader: Literal["studio", "percepiano", "folder"]
-    seed: Seed = 0
-    n_segments: int = Field(12, ge=2, description="studio: excerpts, spread over the works")
-    n_players: int = Field(3, ge=1, description="studio: simulated pianists")
-    segment_s: float = Field(8.0, gt=2, description="studio: wanted length of an excerpt")
-    tiers: list[int] = Field(default_factory=list, description="degraded versions of each take")
-    digest: str = Field("", description="folder: first digits of the wanted version; '' = any")
+# All that the engine pianoteq reads of an instrument.
+_OF_PIANOTEQ = frozenset({"engine", "preset", "gain_db"})
 
 
 class InstrumentParams(Block):
-    """One synthesised piano; every field but the names is part of the render key."""
+    """One synthesised piano; every field but the names is part of the render key.
 
-    font: str = Field(description="asset name of the sound font")
+    What an engine does not read can neither be set nor is it written out.
+    """
+
+    engine: Literal["soundfont", "pianoteq"] = Field(
+        "soundfont", description="pianoteq: the user's own program, see docs/instruments.md"
+    )
+    preset: str = Field("", description="pianoteq: its name, as --list-presets writes it")
+    font: str = Field("", description="soundfont: asset name of the sound font")
     bank: int = Field(0, ge=0, le=128)
     program: int = Field(0, ge=0, le=127)
     gain_db: float = Field(0.0, description="fixed, calibrated once; never per clip")
@@ -102,6 +119,25 @@ class InstrumentParams(Block):
         default_factory=list, description="(kind, Hz, dB, Q)"
     )
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _of_one_engine(self) -> InstrumentParams:
+        wanted = "preset" if self.engine == "pianoteq" else "font"
+        if not getattr(self, wanted):
+            raise ValueError(f"engine {self.engine} needs '{wanted}'")
+        others = {*type(self).model_fields} - _OF_PIANOTEQ
+        if useless := sorted(
+            self.model_fields_set & (others if self.engine == "pianoteq" else {"preset"})
+        ):
+            raise ValueError(f"engine {self.engine} does not read {', '.join(useless)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_read(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if self.engine == "pianoteq":
+            return {name: values[name] for name in sorted(_OF_PIANOTEQ)}
+        return {name: value for name, value in values.items() if name not in ("engine", "preset")}
 
 
 class RenderParams(Block):
@@ -133,9 +169,20 @@ class ContourParams(Block):
 
 
 class PoolParams(Block):
-    """Statistics over the frames of the whole clip."""
+    """Statistics over the frames of the whole clip, and frames kept beside them."""
 
-    stats: list[Literal["mean", "std", "max", "min"]] = Field(min_length=1)
+    stats: list[StatName] = Field(min_length=1)
+    sequence_hz: float = Field(
+        0.0, ge=0, le=50, description="frames a second kept for attention and lstm; 0 = none"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without sequences that there are none of: names of what was computed before stay."""
+        values: dict[str, Any] = serialise(self)
+        if self.sequence_hz == 0:
+            values.pop("sequence_hz", None)
+        return values
 
 
 class FoldParams(Block):
@@ -185,6 +232,8 @@ class Params(Block):
     pool: PoolParams
     folds: FoldParams
     views: dict[str, dict[str, ViewParams]] = Field(description="by features, then by name")
+    fusion: FusionParams = FusionParams()
     probe: ProbeParams
     evaluate: EvaluateParams
     report: ReportParams
+    transfer: TransferParams = TransferParams()

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pianoeval.errors import ConfigError
+from pianoeval.fusions import fusion_faults
 from pianoeval.params import Block, Params
 from pianoeval.paths import workspace_root
 from pianoeval.yamlfile import read_yaml
@@ -105,7 +106,9 @@ def _check_names(params: Params, path: Path) -> None:
         names = getattr(axes, axis)
         if len(set(names)) < len(names):
             raise _bad_name(f"axes.{axis} names one twice", path, "each name once")
-    views = [name for group in params.views.values() for name in group]
+    for where, what, allowed in fusion_faults(params):
+        raise _bad_name(f"{where}: {what}", path, allowed)
+    views = [name for group in params.views.values() for name in group] + [*params.fusion.views]
     for name in views:
         if views.count(name) > 1 or name in _RESERVED:
             raise _bad_name(f"view '{name}' cannot have this name", path, "one no other row has")
@@ -128,10 +131,12 @@ def _named(params: Params) -> list[tuple[str, list[str], list[str]]]:
     axes = params.axes
     rows = [
         ("axes.corpus", axes.corpus, list(params.corpora)),
+        ("axes.target", axes.target, [c for c in params.corpora if c not in axes.corpus]),
+        ("transfer.source", [params.transfer.source] if axes.target else [], axes.corpus),
         ("axes.instrument", axes.instrument, list(params.instruments)),
         ("axes.encoder", axes.encoder, list(params.encoders)),
         ("axes.features", axes.features, list(params.views)),
-        ("axes.features", axes.features, ["symbolic", *axes.encoder]),
+        ("axes.features", axes.features, ["symbolic", "notes", *axes.encoder]),
         ("contours.instrument", [params.contours.instrument], axes.instrument),
         ("report.instrument", [params.report.instrument], axes.instrument),
     ]

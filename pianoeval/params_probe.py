@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pianoeval.params_block import Block, Seed
 from pianoeval.params_encoders import Layers
 
-ModelName = Literal["ridge", "mlp", "layer_mlp", "extra_trees", "boosting", "ensemble"]
-LossName = Literal["mse", "mae", "huber", "ccc", "hybrid"]
-_OF_ONE_LOSS = {"huber_delta": "huber", "hybrid_alpha": "hybrid"}
+ModelName = Literal[
+    "ridge", "kernel_ridge", "mlp", "layer_mlp", "attention", "lstm", "han",
+    "extra_trees", "boosting", "ensemble",
+]  # fmt: skip
+LossName = Literal[
+    "mse", "mae", "huber", "ccc", "hybrid", "bootstrap", "bootstrap_soft", "bootstrap_hard"
+]
+_OF_SOME_LOSSES = {
+    "huber_delta": ("huber",),
+    "hybrid_alpha": ("hybrid",),
+    "bootstrap_beta": ("bootstrap", "bootstrap_soft", "bootstrap_hard"),
+}
 # Models that read frames or notes in their order, not a vector a clip.
 READS_SEQUENCES: frozenset[str] = frozenset({"attention", "lstm", "han"})
-_NEWER = ("stats", "blocks", "renders", "loss")  # fields of a view that came later
+# Blocks of models, and fields of a view, that came later.
+_NEWER_MODELS = ("sequence", "attention", "lstm", "han", "kernel_ridge")
+_NEWER = ("stats", "blocks", "renders", "loss")
 
 
 class ViewParams(Block):
@@ -33,7 +44,7 @@ class ViewParams(Block):
         default_factory=list, description="of those in pool.stats; empty = all of them"
     )
     blocks: list[Literal["own", "difference", "ratio", "score"]] = Field(
-        ["own"], min_length=1, description="embeddings only; all but own need a score"
+        ["own"], min_length=1, description="embeddings, notes; all but own need a score"
     )
     renders: Literal["average", "each"] = Field(
         "average", description="of a clip: averaged, or each a clip of its own in training"
@@ -60,6 +71,25 @@ class RidgeParams(Block):
     per_output: bool = Field(False, description="a penalty for each dimension, or one for all")
 
 
+class KernelRidgeParams(Block):
+    """Product kernel over views, with a random effect of what the scheme holds out."""
+
+    gammas: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.5], min_length=1, description="exp(-γ · mean squared difference of standardised values)"
+    )
+    lambdas: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.03, 0.06, 0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0, 8.0, 14.0, 25.0, 50.0], min_length=1
+    )
+    effects: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0, 0.01, 0.03, 0.1, 0.3, 1.0], min_length=1,
+        description="variances of a group's own level, in units of the kernel's; [0] = none",
+    )  # fmt: skip
+    output_power: float = Field(
+        0.5, ge=0, le=1, description="0: one penalty; 1: inverse to a label component's variance"
+    )
+    clip: float = Field(3.0, gt=0, description="standard deviations at which values are cut off")
+
+
 class MlpParams(Block):
     """Two layers, as in the 2026 paper, section 3."""
 
@@ -75,6 +105,9 @@ class MlpParams(Block):
     loss: LossName = Field("mse", description="see pianoeval/losses")
     huber_delta: float = Field(1.0, gt=0, description="error beyond which huber is linear")
     hybrid_alpha: float = Field(0.5, ge=0, le=1, description="share of mse in hybrid; rest ccc")
+    bootstrap_beta: float = Field(
+        0.8, gt=0, le=1, description="share of the label in bootstrap…; the rest is the prediction"
+    )
     memory_mb: int = Field(1024, gt=0, description="weights and moments trained at once")
     seed: Seed = 42
 
@@ -82,8 +115,8 @@ class MlpParams(Block):
     def _as_before_losses(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what this loss does not read, and without the default: keys of items stay."""
         values: dict[str, Any] = serialise(self)
-        for name, loss in _OF_ONE_LOSS.items():
-            if self.loss != loss:
+        for name, losses in _OF_SOME_LOSSES.items():
+            if self.loss not in losses:
                 values.pop(name, None)
         if self.loss == "mse":
             values.pop("loss", None)
@@ -94,6 +127,48 @@ class LayerMlpParams(Block):
     """The perceptron on a weighted sum of layers; all else is as in ``mlp``."""
 
     learning_rate: float = Field(0.01, gt=0, description="of the layers' weights")
+
+
+class SequenceParams(Block):
+    """What attention and lstm share beyond ``mlp``, which is behind them."""
+
+    learning_rate: float = Field(0.001, gt=0, description="Adam, of all weights")
+    pca_above: int = Field(512, ge=0, description="wider frames are reduced by PCA on the fold")
+    pca_components: int = Field(128, gt=0)
+
+
+class AttentionParams(Block):
+    """Attention over frames."""
+
+    width: int = Field(128, gt=0, description="values in which a frame is compared")
+
+
+class LstmParams(Block):
+    """A recurrent network over frames, read in both directions."""
+
+    width: int = Field(128, gt=0, description="values of its state, each direction")
+
+
+class HanParams(Block):
+    """Hierarchical attention network over notes, beats and measures."""
+
+    hidden: int = Field(32, gt=0, description="values of each recurrent state, each direction")
+    heads: int = Field(8, gt=0, description="of attention; a divisor of twice hidden")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    learning_rate: float = Field(0.003, gt=0, description="Adam; falls along half a cosine")
+    weight_decay: float = Field(1e-5, ge=0)
+    clip_norm: float = Field(2.0, gt=0, description="largest norm of a step's gradient")
+    batch_size: int = Field(32, gt=0, description="clips")
+    max_epochs: int = Field(30, gt=0)
+    patience: int = Field(10, gt=0, description="epochs without a better validation R²")
+    n_seeds: int = Field(1, ge=1, le=32, description="networks averaged")
+    seed: Seed = 42
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> HanParams:
+        if 2 * self.hidden % self.heads:
+            raise ValueError(f"heads: {self.heads} does not divide {2 * self.hidden}, twice hidden")
+        return self
 
 
 class TreeParams(Block):
@@ -144,10 +219,23 @@ class ProbeParams(Block):
 
     task: str = "rating"
     ridge: RidgeParams
+    kernel_ridge: KernelRidgeParams = KernelRidgeParams()
     mlp: MlpParams
     layer_mlp: LayerMlpParams = LayerMlpParams()
+    sequence: SequenceParams = SequenceParams()
+    attention: AttentionParams = AttentionParams()
+    lstm: LstmParams = LstmParams()
+    han: HanParams = HanParams()
     extra_trees: TreeParams
     boosting: BoostingParams
     ensemble: list[ModelName] = Field(min_length=1, description="averaged with equal weight")
     controls: ControlParams = ControlParams()
     learning_curve: LearningCurveParams = LearningCurveParams()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        for name in _NEWER_MODELS:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                values.pop(name, None)
+        return values

@@ -84,6 +84,11 @@ class CorpusPaths:
         return self.features("symbolic") / "table.parquet"
 
     @property
+    def notes(self) -> Path:
+        """Tables of notes, for models that read sequences."""
+        return self.features("notes")
+
+    @property
     def folds(self) -> Path:
         return self.root / "folds.parquet"
 
@@ -110,6 +115,11 @@ class CorpusPaths:
 
     def predictions(self, features: str) -> Path:
         return self.root / "predictions" / f"{features}.parquet"
+
+    @property
+    def transfer(self) -> Path:
+        """What models of another corpus predict of this one."""
+        return self.root / "transfer.parquet"
 
     @property
     def evaluated(self) -> Path:

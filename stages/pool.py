@@ -10,7 +10,8 @@ from stages import run
 def main(corpus: str, encoder: str, instrument: str) -> None:
     paths = CorpusPaths(corpus)
     store = RaggedStore(paths.embeddings(encoder, instrument))
-    pool_store(store, load_params().pool.stats, paths.pooled(encoder, instrument))
+    pool = load_params().pool
+    pool_store(store, pool.stats, paths.pooled(encoder, instrument), pool.sequence_hz)
 
 
 if __name__ == "__main__":

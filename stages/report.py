@@ -4,6 +4,7 @@ import json
 
 from pianoeval.atomic import output_folder, write_output
 from pianoeval.evaluate.protocol.receipt import check_results
+from pianoeval.fusions import predicted_sources
 from pianoeval.joins import join_corpora
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths, workspace_root
@@ -22,7 +23,8 @@ def main() -> None:
     join_corpora([CorpusPaths(name) for name in axes.corpus], params)
     for name in axes.corpus:
         check_results(CorpusPaths(name))
-    corpora = [load_corpus_report(CorpusPaths(name), axes.features) for name in axes.corpus]
+    sources = predicted_sources(params)
+    corpora = [load_corpus_report(CorpusPaths(name), sources) for name in axes.corpus]
     write_report(corpora, reports / "index.html")
     with output_folder(reports / "plots") as folder:
         write_plot_tables(corpora, folder)

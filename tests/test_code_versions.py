@@ -62,6 +62,10 @@ STEPS = {
     "probe": Step(
         "training.fitted", also=("training.predict",), apart=("features.views", "features.pooling")
     ),
+    # Models' parameters and inputs are in the key by the key of the reported fold's predictions.
+    "nested": Step("training.nested", apart=("features.views", "features.pooling")),
+    "gated": Step("training.gating"),
+    "kernel": Step("training.kernels"),
 }
 
 

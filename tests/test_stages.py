@@ -46,9 +46,9 @@ from stages import symbolic as symbolic_stage
 PYTHON = Path(sys.executable)
 STAGES = {
     "fetch@studio", "ingest@studio", "degrade@studio", "render@studio-grand", "contours@studio",
-    "embed@studio-mel-grand", "pool@studio-mel-grand", "symbolic@studio", "folds@studio",
-    "audit@studio", "probe@studio-symbolic", "probe@studio-mel", "evaluate@studio",
-    "examples@studio", "report",
+    "embed@studio-mel-grand", "pool@studio-mel-grand", "symbolic@studio", "notes@studio",
+    "folds@studio", "audit@studio", "probe@studio-symbolic", "probe@studio-mel", "fuse@studio",
+    "evaluate@studio", "examples@studio", "report",
 }  # fmt: skip
 
 
@@ -123,7 +123,9 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_concerns(
     data = small_params()
     data["views"]["mel"]["mel"]["level"] = False
     write_params(folder, data)
-    assert repro(folder) == {"probe@studio-mel", "evaluate@studio", "examples@studio", "report"}
+    assert repro(folder) == {
+        "probe@studio-mel", "fuse@studio", "evaluate@studio", "examples@studio", "report",
+    }  # fmt: skip
     after = results(folder)
     key = ["scheme", "subset", "features", "model", "dimension", "metric"]
     joined = before.merge(after, on=key, suffixes=("", "_after"))
@@ -132,7 +134,7 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_concerns(
     assert not same[joined["features"] == "mel"].all()
 
 
-PROBES = {"probe@studio-symbolic", "probe@studio-mel"}
+PROBES = {"probe@studio-symbolic", "probe@studio-mel", "fuse@studio"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def small_params() -> dict[str, Any]:
     data: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     data["axes"] = {
         "corpus": ["studio"], "instrument": ["grand"], "encoder": ["mel"],
-        "features": ["symbolic", "mel"],
+        "features": ["symbolic", "mel"], "target": [],
     }  # fmt: skip
     data["corpora"]["studio"] |= {
         "n_segments": 3, "n_players": 2, "segment_s": 4.0, "tiers": [2, 4],
@@ -30,6 +30,7 @@ def small_params() -> dict[str, Any]:
         "symbolic": {"symbolic": {"models": ["ridge"]}},
         "mel": {"mel": {"models": ["ridge"]}},
     }
+    data["fusion"] = {}  # of views that are not here
     data["probe"] |= {"ensemble": ["ridge"]}
     data["evaluate"] |= {"n_bootstrap": 200}
     return data

@@ -53,11 +53,12 @@ class Experiment:
 
     point: Point
     name: str
+    targets: tuple[str, ...] = ()  # stages that are run with what they need; none = all
 
     def command(self, how: str = "--queue") -> list[str]:
         """What runs it."""
         sets = [part for override in self.point.overrides for part in ("-S", override)]
-        return ["dvc", "exp", "run", how, "--name", self.name, *sets]
+        return ["dvc", "exp", "run", how, "--name", self.name, *sets, *self.targets]
 
     @property
     def line(self) -> str:
@@ -86,8 +87,12 @@ class Encoded:
         return cls(frozenset(found))
 
 
-def experiments(grid: Grid, data: Mapping[str, Any], root: Path) -> list[Experiment]:
+def experiments(
+    grid: Grid, data: Mapping[str, Any], root: Path, targets: Sequence[str] = ()
+) -> list[Experiment]:
     """Every point validated and named; ``data`` is what ``params.yaml`` holds.
+
+    ``targets`` are the stages that are run with what they need; none = all.
 
     Raises
     ------
@@ -95,14 +100,15 @@ def experiments(grid: Grid, data: Mapping[str, Any], root: Path) -> list[Experim
         A point that DVC or the parameters do not accept, a scheme that the corpus cannot fill, or
         two points that are the same experiment.
     """
-    code, found, folds = [_code(root), _data(root, grid.target.corpus)], [], {}
+    code, found, folds = [_code(root), _data(root, grid.target.corpus, targets)], [], {}
     for point in grid.points:
         params, chosen = apply(data, point.overrides)
         folds[point.scheme] = params.folds
         for block in ("run", "cluster"):  # they change no number
             chosen.pop(block, None)
         slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{grid.name}-{point.label}").strip("-").lower()[:40]
-        found.append(Experiment(point, f"{slug.rstrip('-')}-{config_hash([chosen, code], 8)}"))
+        name = f"{slug.rstrip('-')}-{config_hash([chosen, code], 8)}"
+        found.append(Experiment(point, name, tuple(targets)))
     digests = [one.name.rpartition("-")[2] for one in found]
     for i, digest in enumerate(digests):
         if digest in digests[:i]:
@@ -137,13 +143,17 @@ def _refuse_schemes(grid: Grid, folds: Mapping[str, FoldParams], root: Path) -> 
         )  # fmt: skip
 
 
-def _data(root: Path, corpus: str) -> list[tuple[str, str]]:
-    """What the corpus and its embeddings are, as ``dvc.lock`` has it; parameters do not tell."""
+def _data(root: Path, corpus: str, targets: Sequence[str]) -> list[tuple[str, str]]:
+    """What the corpus and its embeddings are, as ``dvc.lock`` has it; parameters do not tell.
+
+    With a stage ``transfer@NAME`` among ``targets``, also what that corpus is.
+    """
     stages = locked_stages(root / "dvc.lock")
+    applied = {name.replace("transfer@", "target@") for name in targets}
     wanted = re.compile(rf"(ingest|degrade|render|embed)@{re.escape(corpus)}(-.*)?")
     return sorted(
         (str(out["path"]), str(out.get("md5")))
-        for name, stage in stages.items() if wanted.fullmatch(name)
+        for name, stage in stages.items() if wanted.fullmatch(name) or name in applied
         for out in stage.get("outs", [])
     )  # fmt: skip
 

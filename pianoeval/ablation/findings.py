@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -222,15 +222,28 @@ def _judged(rows: Sequence[Row], confidence: float, grid: Grid) -> list[Row]:
         adjusted = benjamini_hochberg(np.array([unique[key].p for key in keys]))
         for key, q in zip(keys, adjusted, strict=True):
             row = replace(unique[key], q=float(q))
-            unique[key] = replace(row, verdict=_verdict(row, confidence))
+            unique[key] = replace(row, verdict=verdict(row, confidence))
     order = [point.label for point in grid.points]
     return sorted(
         unique.values(), key=lambda row: (scheme_rank(row.scheme), order.index(row.label))
     )
 
 
-def _verdict(row: Row, confidence: float) -> str:
-    """A point is better or worse only where the interval leaves out 0 and q bears it out."""
+class Tested(Protocol):
+    """A difference with its interval and its p, adjusted for how many were tested."""
+
+    @property
+    def ci_low(self) -> float: ...
+    @property
+    def ci_high(self) -> float: ...
+    @property
+    def smallest_p(self) -> float: ...
+    @property
+    def q(self) -> float: ...
+
+
+def verdict(row: Tested, confidence: float) -> str:
+    """Better or worse only where the interval leaves out 0 and q bears it out."""
     if row.smallest_p > alpha_of(confidence):
         return FEW
     outside = (row.ci_low > 0) - (row.ci_high < 0)

@@ -147,7 +147,7 @@ def layers(request: Request) -> Grid:
             next_step="choose an encoder of several: --features NAME; 'pianoeval encoder list' "
             "shows them",
         )  # fmt: skip
-    values = list(request.values) or [*names, *_thirds(names), "all", MIX]
+    values = list(request.values) or [*names, *thirds(names), "all", MIX]
     key = f"views.{target.features}.{target.view}.layers"
     points = []
     for value in values:
@@ -162,7 +162,7 @@ def layers(request: Request) -> Grid:
     return request.grid("layers", points, "all")
 
 
-def _thirds(names: Sequence[str]) -> list[str]:
+def thirds(names: Sequence[str]) -> list[str]:
     """Early, middle and late layers, as ``1..4``; none where that is a layer alone."""
     numbered = [name for name in names if name.isdecimal() and name != "0"]
     if len(numbered) < 4:

@@ -21,6 +21,8 @@ _NOT_PLAIN = frozenset({"true", "false", "null", "nan", "inf", "yes", "no", "on"
 
 def written(value: Any) -> str:
     """A value in Hydra's grammar; text that could be read as something else is quoted."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{written(part)}' for key, part in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(written(part) for part in value)}]"
     if isinstance(value, str):
@@ -32,6 +34,14 @@ def written(value: Any) -> str:
 def assign(data: Mapping[str, Any], key: str, value: Any) -> list[str]:
     """The override that sets a dotted key, none where the parameters have this value already."""
     return [] if _at(data, key) == (value,) else [assign_text(data, key, written(value))]
+
+
+def replace(data: Mapping[str, Any], key: str, block: Mapping[str, Any]) -> list[str]:
+    """The overrides that put a whole block in place of another; ``-S KEY={…}`` alone merges."""
+    found = _at(data, key)
+    if found == (block,):
+        return []
+    return [*([f"~{key}"] if found else []), f"+{key}={written(block)}"]
 
 
 def assign_text(data: Mapping[str, Any], key: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""From an instrument's parameters to its sound font on disk, and to a bank of its keys."""
+"""From an instrument's parameters to what plays it: a bank of keys, or the user's Pianoteq."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import soxr
 
 from pianoeval.assets import asset_path, pinned
+from pianoeval.audio import pianoteq, pianoteq_program
 from pianoeval.audio.synth import SampleBank
 from pianoeval.errors import ConfigError
 from pianoeval.params import InstrumentParams, Params
 from pianoeval.provenance import canonical_json
 
 BACKEND = "tinysoundfont"
+ABSENT = "absent"
 
 
 def instrument_params(params: Params, name: str) -> InstrumentParams:
@@ -35,6 +37,13 @@ def font_path(instrument: InstrumentParams) -> Path:
 
 def render_identity(instrument: InstrumentParams) -> dict[str, Any]:
     """Everything about instrument and backend that changes the samples, for keys and attributes."""
+    if instrument.engine == "pianoteq":
+        found = pianoteq_program.find_program()
+        backend = found.identity() if found else {"pianoteq": ABSENT}
+        return {
+            "instrument": instrument.model_dump(mode="json"),
+            "backend": {**backend, "soxr": soxr.__libsoxr_version__},
+        }
     return {
         "instrument": instrument.model_dump(mode="json"),
         "font_sha256": pinned(instrument.font).sha256,
@@ -47,7 +56,15 @@ def _backend_version() -> str:
     try:
         return version(BACKEND)
     except PackageNotFoundError:
-        return "absent"
+        return ABSENT
+
+
+def check_instrument(instrument: InstrumentParams) -> None:
+    """Raise what playing it would, before any clip is played: a missing font, preset or program."""
+    if instrument.engine == "pianoteq":
+        pianoteq.voice(instrument.preset)
+    else:
+        sample_bank(instrument)
 
 
 def sample_bank(instrument: InstrumentParams) -> SampleBank:

@@ -15,7 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pianoeval.audio.instruments import instrument_params, render_identity, sample_bank
+from pianoeval.audio import pianoteq
+from pianoeval.audio.instruments import (
+    check_instrument,
+    instrument_params,
+    render_identity,
+    sample_bank,
+)
 from pianoeval.audio.level import LevelMeter, level_features
 from pianoeval.audio.pedal import Damping, damping
 from pianoeval.audio.sources import BANK_RATE_HZ
@@ -113,14 +119,18 @@ def render_performance(
     BadInputError
         An unplayable performance, or one that clips or is silent at the instrument's gain.
     MissingAssetError
-        The sound font has not been fetched, or lacks the preset.
+        The sound font has not been fetched, or lacks the preset; or Pianoteq is not here.
     """
     validate_performance(performance, limits or MidiLimits())
     damped = damping(performance, render.half_pedal_low, render.half_pedal_high)
     start_s = audio_start_s(performance, render)
-    seconds = audio_end_s(performance, damped, render) - start_s
-    n_frames = max(int(np.ceil(seconds * BANK_RATE_HZ)), 1)
-    audio = mix(performance, damped, sample_bank(instrument), start_s, n_frames)
+    end_s = audio_end_s(performance, damped, render)
+    if instrument.engine == "pianoteq":  # the same seconds of music as on every other instrument
+        audio = pianoteq.play(performance, instrument.preset, render.lead_s, end_s)
+        audio *= np.float32(10 ** (instrument.gain_db / 20))
+    else:
+        n_frames = max(int(np.ceil((end_s - start_s) * BANK_RATE_HZ)), 1)
+        audio = mix(performance, damped, sample_bank(instrument), start_s, n_frames)
     audio = resample(audio, BANK_RATE_HZ, render.sample_rate_hz)
     fade = min(round(FADE_OUT_S * render.sample_rate_hz), len(audio))
     audio[len(audio) - fade :] *= np.cos(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
@@ -235,7 +245,7 @@ def render_corpus(
     """
     instrument = instrument_params(params, instrument_name)
     if manifest["audio_path"].isna().any():
-        sample_bank(instrument)  # a missing font is one error here, not one a clip
+        check_instrument(instrument)  # what is missing is one error here, not one a clip
     attrs = {
         "step": STEP,
         "code_version": CODE_VERSION,

@@ -18,9 +18,12 @@ def corpus_get(
     source: Annotated[
         Path | None, typer.Option("--from", help="Local copy, or the folder with your files.")
     ] = None,
+    levels: Annotated[
+        Path | None, typer.Option(help="Of asap: CSV with composer, title, henle (1 to 9).")
+    ] = None,
 ) -> None:
     """Fetch a corpus into the cache and check every file."""
-    from pianoeval.corpora.fetch import get_corpus
+    from pianoeval.corpora.fetch import FROM_DIR, get_corpus
     from pianoeval.corpora.pin import fetched_receipt, pin_digest
     from pianoeval.params_file import load_params
     from pianoeval.paths import workspace_root
@@ -31,13 +34,14 @@ def corpus_get(
             f"'{name}' is not a corpus of params.yaml", allowed=", ".join(sorted(corpora)),
             next_step=f"add a block corpora.{name} to params.yaml, then run this again",
         )  # fmt: skip
-    folder = get_corpus(name, corpora[name], source)
-    if corpora[name].loader == "folder":
+    folder = get_corpus(name, corpora[name], source, levels)
+    if corpora[name].loader in FROM_DIR:
         digest = fetched_receipt(name, corpora[name]).digest
         pin_digest(workspace_root() / "params.yaml", name, digest)
         typer.echo(f"corpora.{name}.digest is set in params.yaml: {digest[:12]}")
     typer.echo(f"{name} is in {folder}")
-    typer.echo(f"next: dvc exp run -S 'axes.corpus=[{name}]'   (or set axes.corpus in params.yaml)")
+    axis = "target" if corpora[name].loader == "asap" else "corpus"
+    typer.echo(f"next: dvc exp run -S 'axes.{axis}=[{name}]'   (or set axes.{axis} in params.yaml)")
 
 
 @corpus_app.command("list")

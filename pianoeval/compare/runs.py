@@ -15,9 +15,11 @@ from pianoeval.corpora.manifest import read_labels, read_manifest
 from pianoeval.errors import BadInputError, ConfigError, CorruptDataError
 from pianoeval.evaluate.corpus import VIEW
 from pianoeval.evaluate.protocol.baselines import LOOKUPS, TRAINING_MEAN, lookup_predictions
-from pianoeval.evaluate.protocol.controls import base_view, control_of, fraction_of
+from pianoeval.evaluate.protocol.controls import base_view
 from pianoeval.evaluate.tables import ModelKey
+from pianoeval.fusions import is_fusion
 from pianoeval.params import EvaluateParams
+from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
 from pianoeval.tablefile import read_table
 
@@ -82,8 +84,9 @@ def evaluate_settings(params: Mapping[str, Any], place: Place) -> EvaluateParams
 
 
 def is_special(features: str) -> bool:
-    """A control or a point of a learning curve: no model that is offered for use."""
-    return control_of(features) is not None or fraction_of(features) is not None
+    """A control, a point of a learning curve or of one instrument: no model offered for use."""
+    key = ModelKey(features, "", None)
+    return key.is_control or key.is_curve
 
 
 def load_run(
@@ -126,7 +129,7 @@ def load_run(
         predictions = lookup_predictions(manifest, labels, folds, task)
     else:
         for source in _sources(params, place, row):
-            stage = f"probe@{corpus}-{source}"
+            stage = f"fuse@{corpus}" if source == FUSION else f"probe@{corpus}-{source}"
             found = table(paths.predictions(source), stage, read_table)
             predictions |= _views(found, place.where(_posix(paths.predictions(source))))
     rows = row_names(predictions, task)
@@ -157,13 +160,23 @@ def _views(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
 
 
 def _sources(params: Mapping[str, Any], place: Place, row: str | None) -> Sequence[str]:
-    """Features whose predictions are needed: those that define the row's view, else all."""
+    """Files of predictions that are needed: that of the row's view, else all."""
     chosen = [str(name) for name in setting(params, "axes.features", place)]
     if row is None:
-        return chosen
+        return [*chosen, *([FUSION] if _has_fusions(params, chosen) else [])]
     view = base_view(row.split("/")[0])
+    if is_fusion(view):
+        return [FUSION]
     views = setting(params, "views", place)
     return [name for name in chosen if view in (views.get(name) or {})] or chosen
+
+
+def _has_fusions(params: Mapping[str, Any], chosen: Sequence[str]) -> bool:
+    """Whether some fusion has all its members among the chosen features; older runs have none."""
+    views = params.get("views") or {}
+    known = {view for name in chosen for view in views.get(name) or {}}
+    fused = ((params.get("fusion") or {}).get("views") or {}).values()
+    return any({m.partition("/")[0] for m in block["members"]} <= known for block in fused)
 
 
 def row_names(predictions: Mapping[str, pd.DataFrame], task: str) -> dict[str, ModelKey]:

@@ -18,6 +18,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from pianoeval.atomic import output_folder, remove_abandoned_folders
+from pianoeval.corpora.asap_fetch import get_asap
 from pianoeval.corpora.receipt import (
     RECEIPT,
     Receipt,
@@ -41,18 +42,24 @@ from pianoeval.provenance import sha256_file
 
 log = logging.getLogger(__name__)
 
+FROM_DIR = ("asap", "folder")  # loaders whose corpora only their owner's copy can bring
 MEDIA_SUFFIXES = frozenset({".mid", ".midi", ".wav", ".flac", ".mp3", ".ogg"})
 TABLES = ("labels.csv", "metadata.csv")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-def get_corpus(name: str, params: CorpusParams, source: Path | None = None) -> Path:
+def get_corpus(
+    name: str, params: CorpusParams, source: Path | None = None, levels: Path | None = None
+) -> Path:
     """Fetch a corpus into ``<cache>/corpora/<name>``, replacing an earlier copy at one stroke.
 
     Parameters
     ----------
     source : Path, optional
-        A local copy. Required for a folder corpus; without it PercePiano is cloned with git.
+        A local copy. Required for a folder corpus and for ASAP; without it PercePiano is cloned
+        with git.
+    levels : Path, optional
+        Of ASAP: a table of Henle levels.
 
     Raises
     ------
@@ -73,6 +80,8 @@ def get_corpus(name: str, params: CorpusParams, source: Path | None = None) -> P
     with _staging(target) as staging:
         if params.loader == "percepiano":
             receipt = _get_upstream(PERCEPIANO, name, source, staging)
+        elif params.loader == "asap":
+            receipt = get_asap(name, source, levels, staging)
         else:
             receipt = _get_folder(name, source, staging)
         write_receipt(receipt, staging)
@@ -97,7 +106,7 @@ def materialise(name: str, params: CorpusParams, dest: Path) -> None:
             write_receipt(_studio_receipt(name), staging)
             return
         cached = _cached(name)
-        again = _get(name, "DIR" if params.loader == "folder" else None)
+        again = _get(name, "DIR" if params.loader in FROM_DIR else None)
         receipt = read_receipt(cached, again)
         if receipt.loader != params.loader:
             raise CorruptDataError(

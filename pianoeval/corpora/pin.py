@@ -12,7 +12,7 @@ from pianoeval.paths import cache_root
 
 def fetched_receipt(name: str, params: CorpusParams) -> Receipt:
     """Receipt of a fetched corpus; raises MissingAssetError with the next command."""
-    option = " --from DIR" if params.loader == "folder" else ""
+    option = " --from DIR" if params.loader in ("asap", "folder") else ""
     return read_receipt(cache_root() / "corpora" / name, f"pianoeval corpus get {name}{option}")
 
 

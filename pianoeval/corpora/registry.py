@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pianoeval.corpora import folder, percepiano, studio
+from pianoeval.corpora import asap, folder, percepiano, studio
 from pianoeval.corpora.manifest import corpus_folder, read_manifest
 from pianoeval.errors import ConfigError
 from pianoeval.params import Params
@@ -32,6 +32,8 @@ def ingest_corpus(name: str, params: Params, raw: Path, out: Path) -> None:
             studio.ingest(corpus, name, made, params.midi)
         elif corpus.loader == "percepiano":
             quarantined = percepiano.ingest(corpus, name, raw, made, params.midi)
+        elif corpus.loader == "asap":
+            quarantined = asap.ingest(corpus, name, raw, made, params.midi)
         else:
             quarantined = folder.ingest(corpus, name, raw, made, params.midi)
         write_quarantine(made / "quarantine.json", quarantined)

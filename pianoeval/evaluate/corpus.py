@@ -25,7 +25,9 @@ from pianoeval.evaluate.results import evaluate_state
 from pianoeval.evaluate.state import Evaluation
 from pianoeval.evaluate.summary import summarise
 from pianoeval.evaluate.tables import results_table
+from pianoeval.fusions import predicted_sources, usable_fusions
 from pianoeval.params import Params
+from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import git_commit, sha256_file
 from pianoeval.sealed import write_sealed
@@ -46,7 +48,10 @@ def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.Da
     """
     absent = [name for name in features if not paths.predictions(name).is_file()]
     if absent:
-        targets = " ".join(f"probe@{paths.corpus}-{name}" for name in absent)
+        targets = " ".join(
+            f"fuse@{paths.corpus}" if name == FUSION else f"probe@{paths.corpus}-{name}"
+            for name in absent
+        )
         raise MissingAssetError(
             f"no predictions of {', '.join(absent)}", where=paths.predictions(absent[0]),
             next_step=f"dvc pull {targets}   (or: dvc repro {targets})",
@@ -70,7 +75,8 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
     """
     audit = read_audit(paths)
     ratings = read_table(paths.ratings) if paths.ratings.is_file() else None
-    predictions = read_predictions(paths, params.axes.features)
+    sources = predicted_sources(params)
+    predictions = read_predictions(paths, sources)
     quarantined = quarantined_clips(paths, params)
     folds = read_table(paths.folds)
     state = evaluate_state(
@@ -89,7 +95,7 @@ def evaluate_workspace(paths: CorpusPaths, params: Params) -> None:
             summarise(state) | {"quarantined": quarantined, "settings": settings(params, paths)},
         ),
     ]
-    inputs = [paths.predictions(name) for name in params.axes.features]
+    inputs = [paths.predictions(name) for name in sources]
     inputs += [paths.manifest, paths.labels, paths.audit]
     # The report stage depends on it: it changes whenever a file that the page reads does.
     results_sha256 = {file.name: sha256_file(file) for file in written}
@@ -113,14 +119,15 @@ def settings(params: Params, paths: CorpusPaths) -> list[str]:
 
 
 def comparisons(state: Evaluation, params: Params) -> pd.DataFrame:
-    """Every pair of baselines and models of first views, under every scheme.
+    """Every pair of baselines and models of first views, fusions among them, under every scheme.
 
     Returns
     -------
     DataFrame
         Columns ``comparisons.COMPARISON_COLUMNS``.
     """
-    views = {source: params.views[source] for source in params.axes.features}
+    views: dict[str, Mapping[str, Any]] = {s: params.views[s] for s in params.axes.features}
+    views[FUSION] = usable_fusions(params)[0]
     scale = state.scale
     rows: list[dict[str, Any]] = []
     for (scheme, subset), found in state.scored.items():

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pianoeval.errors import CorruptDataError, MissingAssetError
+from pianoeval.features.note_store import NoteStore
 from pianoeval.features.pooling import PooledStore
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.tablefile import read_table
 
 _SYMBOLIC = "symbolic"
+_NOTES = "notes"
 
 
 def quarantined_clips(paths: CorpusPaths, params: Params) -> dict[str, str]:
     """Reason of every quarantined clip, by name: of the first step that refused it.
 
-    Read are ``source/quarantine.json``, where the corpus has one, the symbolic table, and the
-    pooled stores of all encoders and instruments. What is not there is passed over only if no
+    Read are ``source/quarantine.json``, where the corpus has one, the symbolic table, notes, and
+    the pooled stores of all encoders and instruments. What is not there is passed over only if no
     features on ``axes.features`` need it.
 
     Raises
@@ -33,6 +35,9 @@ def quarantined_clips(paths: CorpusPaths, params: Params) -> dict[str, str]:
     if _SYMBOLIC in params.axes.features:
         for clip, reason in dict(read_table(paths.symbolic).attrs.get("quarantined", {})).items():
             found.setdefault(str(clip), str(reason))
+    if _NOTES in params.axes.features:
+        for clip, reason in NoteStore(paths.notes).quarantined.items():
+            found.setdefault(clip, reason)
     for encoder, instrument, needed in _stores(params):
         path = paths.pooled(encoder, instrument)
         if not path.exists():
@@ -64,7 +69,7 @@ def _stores(params: Params) -> Iterator[tuple[str, str, bool]]:
     """Encoder, instrument, and whether features on the axes are read from that store."""
     axes = params.axes
     for encoder in dict.fromkeys([*axes.encoder, *axes.features]):
-        if encoder == _SYMBOLIC:
+        if encoder in (_SYMBOLIC, _NOTES):
             continue
         used: set[str] = set()
         for view in params.views.get(encoder, {}).values():

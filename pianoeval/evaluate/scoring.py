@@ -52,7 +52,7 @@ class Problem:
         Labels, those of a control exchanged; NaN = not rated.
     predictions : mapping of float64, shape (n, D)
     kind : {"models", "control", "curve"}
-        Of a learning curve the headline metrics alone are computed.
+        Of a learning curve, and of rows of one instrument, the headline metrics alone.
     """
 
     scheme: str

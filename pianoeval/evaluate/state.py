@@ -13,6 +13,7 @@ from pianoeval.evaluate.protocol.controls import base_view
 from pianoeval.evaluate.scoring import Scale, Scored
 from pianoeval.evaluate.statistics.classification import metric_family
 from pianoeval.evaluate.statistics.metrics import Array
+from pianoeval.fusions import usable_fusions
 from pianoeval.params import EvaluateParams, Params
 from pianoeval.provenance import config_hash
 
@@ -87,7 +88,14 @@ def row_hashes(params: Params, corpus: str, views: Iterable[str]) -> dict[str, s
 
 
 def _read_by(params: Params, name: str) -> dict[str, Any]:
-    """Parameters of a view, and of what its features were computed with."""
+    """Parameters of a view, and of what its features were computed with; of a fusion's members."""
+    if name in params.fusion.views:
+        members = usable_fusions(params)[0].get(name, [])
+        return {
+            "fusion": params.fusion.views[name],
+            "penalties": params.fusion.penalties,
+            "members": {member.view: _read_by(params, member.view) for member in members},
+        }
     of = {} if base_view(name) == name else {"name": name}
     for features, views in params.views.items():
         view = views.get(base_view(name))

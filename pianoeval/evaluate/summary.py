@@ -49,7 +49,7 @@ def _audio_minus_symbolic(
     found: Mapping[ModelKey, Resampled], models: Sequence[ModelKey], confidence: float
 ) -> dict[str, Any] | None:
     """Paired difference of the best model of either kind; ``models`` stand best first."""
-    audio = next((key for key in models if not key.is_symbolic), None)
+    audio = next((key for key in models if not (key.is_symbolic or key.is_fusion)), None)
     symbolic = next((key for key in models if key.is_symbolic), None)
     if audio is None or symbolic is None:
         return None

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from pianoeval.errors import CorruptDataError
 from pianoeval.evaluate.protocol.baselines import PREDICTION_COLUMNS
-from pianoeval.evaluate.protocol.controls import control_of, fraction_of
+from pianoeval.evaluate.protocol.controls import control_of, fraction_of, render_of
 from pianoeval.evaluate.protocol.groups import Clips
 from pianoeval.evaluate.statistics.metrics import Array
+from pianoeval.fusions import is_fusion
 
 RESULT_COLUMNS = [
     "corpus", "task", "scheme", "subset", "features", "model", "dimension", "metric", "value",
@@ -37,8 +38,13 @@ class ModelKey:
 
     @property
     def is_symbolic(self) -> bool:
-        """Whether the features are symbolic; all other views read audio."""
-        return self.features.startswith("symbolic")
+        """Whether the features are symbolic; all other views but fusions read audio."""
+        return self.features.startswith(("symbolic", "notes"))
+
+    @property
+    def is_fusion(self) -> bool:
+        """Whether this is several models read as one, of whatever views."""
+        return is_fusion(self.features)
 
     @property
     def control(self) -> str | None:
@@ -52,8 +58,8 @@ class ModelKey:
 
     @property
     def is_curve(self) -> bool:
-        """Whether this is a point of a learning curve: no candidate for anything."""
-        return fraction_of(self.features) is not None
+        """Whether this is a point of a learning curve, or of one instrument: no candidate."""
+        return fraction_of(self.features) is not None or render_of(self.features) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +198,8 @@ def predicted_in_full(p: Array, y: Array) -> NDArray[np.bool_]:
 def common_clips(matrices: Mapping[ModelKey, Array], y: Array) -> NDArray[np.bool_]:
     """Labelled clips that every model predicted in full, so that all are compared on the same.
 
-    Controls and learning curves take none away: they are compared with nothing.
+    Controls, learning curves and rows of one instrument take none away: they are no models of
+    their own.
     """
     keep: NDArray[np.bool_] = np.asarray(np.isfinite(y).any(axis=1))
     for key, p in matrices.items():

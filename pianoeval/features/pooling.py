@@ -3,12 +3,15 @@
 A clip becomes ``[layers, stats, dim]`` float32; a view then picks layers and appends the level
 features. Sums run in float64; of more than 8192 frames in blocks, so that memory does not grow
 with the length. Each frame counts once: chunk overlaps are resolved when a clip is embedded.
+
+Statistics that know the order of frames are in :mod:`~pianoeval.features.temporal`; frames
+themselves, at a low rate, may be kept beside them (:mod:`~pianoeval.features.pooled_sequences`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +21,19 @@ from numpy.typing import NDArray
 
 from pianoeval.atomic import output_folder
 from pianoeval.errors import ConfigError, CorruptDataError, PianoevalError, quoted
+from pianoeval.features import pooled_sequences
+from pianoeval.features.framestats import ALL_STATS, Timing
+from pianoeval.features.framestats import STATS as STATS
+from pianoeval.features.framestats import pool_clip as pool_clip
+from pianoeval.features.framestats import pool_frames as pool_frames
 from pianoeval.features.layers import parse_layers
-from pianoeval.itemfile import row_blocks
+from pianoeval.features.pooled_sequences import Rate, SequenceWriter
+from pianoeval.features.sequences import Sequences
 from pianoeval.params import Layers
 from pianoeval.provenance import sha256_bytes
-from pianoeval.shards import BLOCK_FRAMES, WHOLE_FRAMES
 from pianoeval.store import LEVEL_NAMES, RaggedStore
 from pianoeval.zarrgroup import explained, open_sealed, seal_group
 
-STATS = ("mean", "std", "max", "min")
 _ROWS_A_CHUNK = 1024
 
 Array = NDArray[Any]
@@ -43,89 +50,36 @@ class PooledMatrix(NamedTuple):
     blocks: dict[str, slice]
 
 
-def pool_frames(frames: Array, stats: Sequence[str]) -> NDArray[np.float32]:
-    """Statistics over frames.
+def pool_store(
+    store: RaggedStore, stats: Sequence[str], out: Path, sequence_hz: float = 0.0
+) -> None:
+    """Pool every clip of an embedding store and write the pooled store ``out``, atomically.
+
+    Equal input gives equal bytes. In memory are the vectors of 1024 clips, and at most 8192 frames
+    (of sequences, a clip's and one shard).
 
     Parameters
     ----------
-    frames : shape (frames, layers, dim)
-    stats : sequence of str
-        Of ``mean``, ``std`` (population: 0 for a single frame), ``max``, ``min``.
-
-    Returns
-    -------
-    float32, shape (layers, stats, dim)
-    """
-    if len(frames) <= WHOLE_FRAMES:
-        return _pool_whole(frames, stats)
-    return _pool_blocks(lambda: row_blocks(frames, BLOCK_FRAMES), len(frames), stats)
-
-
-def pool_clip(store: RaggedStore, clip: str, stats: Sequence[str]) -> NDArray[np.float32]:
-    """:func:`pool_frames` of a clip of a store, of which one block is in memory.
-
-    Raises
-    ------
-    CorruptDataError
-        The clip differs from what was written.
-    """
-    length = store.length(clip)
-    if length <= WHOLE_FRAMES:
-        return _pool_whole(store.frames(clip), stats)
-    return _pool_blocks(lambda: store.blocks(clip, BLOCK_FRAMES), length, stats)
-
-
-def _pool_whole(frames: Array, stats: Sequence[str]) -> NDArray[np.float32]:
-    out = np.empty((frames.shape[1], len(stats), frames.shape[2]), np.float32)
-    for layer in range(frames.shape[1]):
-        x = frames[:, layer].astype(np.float64)
-        for i, stat in enumerate(stats):
-            out[layer, i] = getattr(x, stat)(axis=0)
-    return out
-
-
-def _pool_blocks(
-    read: Callable[[], Iterable[Array]], length: int, stats: Sequence[str]
-) -> NDArray[np.float32]:
-    """The same from ``read()``, block by block; the spread about the mean in a second pass."""
-    total, high, low = np.zeros(()), np.asarray(-np.inf), np.asarray(np.inf)
-    for block in read():
-        total = total + block.sum(axis=0, dtype=np.float64)
-        high, low = np.maximum(high, block.max(axis=0)), np.minimum(low, block.min(axis=0))
-    mean = total / length
-    squares = np.zeros_like(mean)
-    if "std" in stats:
-        for block in read():
-            squares += _squares(block, mean)
-    found = {"mean": mean, "std": np.sqrt(squares / length), "max": high, "min": low}
-    return np.stack([found[stat] for stat in stats], axis=1).astype(np.float32)
-
-
-def _squares(block: Array, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of squared distances from the mean (layers, dim); one layer in float64 at a time."""
-    out = np.empty_like(mean)
-    for layer, centre in enumerate(mean):
-        apart = block[:, layer].astype(np.float64)
-        apart -= centre
-        out[layer] = np.square(apart, out=apart).sum(axis=0)
-    return out
-
-
-def pool_store(store: RaggedStore, stats: Sequence[str], out: Path) -> None:
-    """Pool every clip of an embedding store and write the pooled store ``out``, atomically.
-
-    Equal input gives equal bytes. In memory are the vectors of 1024 clips, and at most 8192 frames.
+    sequence_hz : float
+        Rate at which frames are kept; 0 = none are.
 
     Raises
     ------
     ConfigError
-        No statistic, or an unknown or repeated one.
+        No statistic, or an unknown or repeated one, or one that the encoder's rate is too low for.
     CorruptDataError
         A clip differs from what was written.
     """
-    if not stats or len(set(stats)) < len(stats) or not set(stats) <= set(STATS):
+    if not stats or len(set(stats)) < len(stats) or not set(stats) <= set(ALL_STATS):
         raise ConfigError(
-            f"pooling statistics {list(stats)}", allowed=f"each at most once: {', '.join(STATS)}",
+            f"pooling statistics {list(stats)}",
+            allowed=f"each at most once: {', '.join(ALL_STATS)}",
+            next_step="edit 'pool' in params.yaml",
+        )  # fmt: skip
+    timing = Timing.of(store.attrs)
+    if sequence_hz > 0 and timing.rate_hz <= 0:
+        raise ConfigError(
+            "the rate of the frames is unknown", where=store.path, allowed="pool.sequence_hz: 0",
             next_step="edit 'pool' in params.yaml",
         )  # fmt: skip
     attrs = {
@@ -135,17 +89,26 @@ def pool_store(store: RaggedStore, stats: Sequence[str], out: Path) -> None:
         "clips": store.clips,
         "quarantined": dict(sorted(store.quarantined.items())),
     }
+    rate = Rate.of(*timing, sequence_hz) if sequence_hz > 0 else None
     with output_folder(out) as folder:
-        _write(folder, store, stats, attrs)
+        _write(folder, store, stats, attrs, timing, rate)
 
 
-def _write(folder: Path, store: RaggedStore, stats: Sequence[str], attrs: dict[str, Any]) -> None:
+def _write(
+    folder: Path,
+    store: RaggedStore,
+    stats: Sequence[str],
+    attrs: dict[str, Any],
+    timing: Timing,
+    rate: Rate | None,
+) -> None:
     group = zarr.open_group(folder, mode="w", zarr_format=3)
     rows = min(len(store), _ROWS_A_CHUNK)
     pooled: Any = None
     hashes: list[Any] = []
     for begin in range(0, len(store), rows):
-        part = np.stack([pool_clip(store, c, stats) for c in store.clips[begin : begin + rows]])
+        clips = store.clips[begin : begin + rows]
+        part = np.stack([pool_clip(store, clip, stats, timing) for clip in clips])
         if pooled is None:
             hashes = [hashlib.sha256() for _ in range(part.shape[1])]
             pooled = group.create_array(
@@ -155,11 +118,17 @@ def _write(folder: Path, store: RaggedStore, stats: Sequence[str], attrs: dict[s
         pooled[begin : begin + rows] = part
         for layer, total in enumerate(hashes):
             total.update(np.ascontiguousarray(part[:, layer]).data)
-    level = store.level
-    stored = group.create_array("level", shape=level.shape, dtype="float32", compressors=None)
-    stored[:] = level
+    small: dict[str, Array] = {"level": store.level}
+    stored = group.create_array("level", shape=store.level.shape, dtype="float32", compressors=None)
+    stored[:] = store.level
     attrs["digests"] = [total.hexdigest() for total in hashes]
-    seal_group(group, folder, dict(sorted(attrs.items())), {"level": level})
+    if rate is not None:
+        writer = SequenceWriter(group, (pooled.shape[1], pooled.shape[3]), rate)
+        for clip in store.clips:
+            writer.add(store.blocks(clip, rate.block))
+        more, tables = writer.finish()
+        attrs, small = attrs | more, small | tables
+    seal_group(group, folder, dict(sorted(attrs.items())), small)
 
 
 def _digest(layer: Array) -> str:
@@ -188,6 +157,7 @@ class PooledStore:
                 "not a store of pooled vectors", where=self.path, next_step="dvc repro"
             )
         self._values: Any = large["values"]
+        self._tables = tables
         self.level: NDArray[np.float32] = tables["level"]
         self.attrs: dict[str, Any] = attrs
         self.clips: list[str] = list(self.attrs.pop("clips"))
@@ -195,6 +165,9 @@ class PooledStore:
         self.stats: list[str] = list(self.attrs["stats"])
         self.quarantined: dict[str, str] = dict(self.attrs.pop("quarantined"))
         self._digests: list[str] = list(self.attrs.pop("digests"))
+        # Not among attrs: what frames are kept beside vectors is no origin of the vectors.
+        self.sequence_rate_hz = float(self.attrs.pop(pooled_sequences.RATE, 0))
+        self._sequence_digests = list(self.attrs.pop(pooled_sequences.DIGESTS, []))
 
     def layer(self, name: str) -> NDArray[np.float32]:
         """All clips of one layer, float32 (clips, stats, dim); raises CorruptDataError."""
@@ -248,3 +221,38 @@ class PooledStore:
             blocks["level"] = slice(column, column + len(LEVEL_NAMES))
             parts.append(self.level)
         return PooledMatrix(np.concatenate(parts, axis=1), self.clips, blocks)
+
+    def sequences(self, layers: Layers = "all") -> Sequences:
+        """Frames of every clip, the chosen layers side by side: float32 (rows, layers · dim).
+
+        Raises
+        ------
+        ConfigError
+            The store holds no sequences, or an unknown layer.
+        CorruptDataError
+            They differ from what was written.
+        """
+        if not self._sequence_digests:
+            raise ConfigError(
+                "these vectors have no sequences beside them", where=self.path,
+                allowed="pool.sequence_hz above 0",
+                next_step="dvc repro after: pool.sequence_hz in params.yaml, as 2",
+            )  # fmt: skip
+        start = self._tables[pooled_sequences.START]
+        length = self._tables[pooled_sequences.LENGTH]
+        parts = []
+        for index in parse_layers(layers, self.layers):
+            name = self.layers[index]
+            with explained(self.path, f"sequences of layer '{name}' cannot be read", self._again):
+                array: Any = zarr.open_array(
+                    self.path / pooled_sequences.ARRAY, mode="r", zarr_format=3
+                )
+                values, found = pooled_sequences.read_layer(array, index, start, length)
+            if found != self._sequence_digests[index]:
+                raise CorruptDataError(
+                    f"sequences of layer '{name}' differ from what was written", where=self.path,
+                    next_step=self._again,
+                )  # fmt: skip
+            parts.append(values.astype(np.float32))
+        first = np.cumsum(length) - length
+        return Sequences(np.concatenate(parts, axis=1), first, length)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pianoeval.cache import ItemCache
 from pianoeval.errors import BadInputError
-from pianoeval.features.pooling import pool_frames
+from pianoeval.features.framestats import Timing, pool_frames
 from pianoeval.features.symbolic import SYMBOLIC_FEATURES, clip_features
 from pianoeval.features.views import SYMBOLIC
 from pianoeval.judging.context import Notes, notes_of
@@ -145,9 +145,9 @@ def _embedding(
 def _vectors(found: Embedded, inputs: Mapping[str, Any]) -> list[tuple[str, Float64]]:
     """Pooled vectors in the columns of training."""
     layers = [found.spec.layer_names.index(name) for name in inputs["layers"]]
-    rows = []
+    timing, rows = Timing(found.spec.frame_rate_hz, found.spec.frame_group), []
     for name, _, item in found.items():
-        pooled = pool_frames(item.arrays["frames"], inputs["stats"])
+        pooled = pool_frames(item.arrays["frames"], inputs["stats"], timing)
         parts = [pooled[layer].reshape(-1) for layer in layers]
         if inputs["level"]:
             parts.append(np.asarray(item.arrays["level"], np.float32))
@@ -163,7 +163,7 @@ def _as_trained(config: Mapping[str, Any], settings: Params) -> Params:
     data["encoders"] = {source: own["encoder"]}
     data["instruments"], data["render"] = own["instruments"], own["render"]
     data["axes"] |= {"encoder": [source], "features": [source], "instrument": pianos}
-    data["views"] = {source: {}}
+    data["views"], data["fusion"] = {source: {}}, {}
     for block in ("contours", "report"):
         data[block] |= {"instrument": pianos[0]}
     return parse_params(data, Path("config.json"))

@@ -11,6 +11,8 @@ counted row. Errors are in units of the labels as they come, which ``models.mlp`
 ``ccc``     1 − Lin's concordance correlation (Lin 1989, Biometrics 45, 255-268), a dimension at a
             time over the rows of the batch, averaged over dimensions
 ``hybrid``  :math:`\alpha\,\mathrm{mse} + (1 - \alpha)\,\mathrm{ccc}`
+
+``bootstrap`` and what it is named after are in :mod:`~pianoeval.losses.bootstrap`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pianoeval.losses import bootstrap
+from pianoeval.losses.rows import mean as _mean
+from pianoeval.losses.rows import share as _share
 from pianoeval.params import MlpParams
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -77,6 +82,9 @@ def loss_of(params: MlpParams) -> Loss:
         "huber": partial(huber, delta=params.huber_delta),
         "ccc": ccc,
         "hybrid": partial(hybrid, alpha=params.hybrid_alpha),
+        "bootstrap": partial(bootstrap.squared, beta=params.bootstrap_beta),
+        "bootstrap_soft": partial(bootstrap.soft, beta=params.bootstrap_beta),
+        "bootstrap_hard": partial(bootstrap.hard, beta=params.bootstrap_beta),
     }
     return losses[params.loss]
 
@@ -87,13 +95,3 @@ def output_gradient(loss: Loss, output: Tensor, target: Tensor, counted: Tensor)
         leaf = output.detach().requires_grad_()
         total = loss(leaf, target, counted).sum()
         return torch.autograd.grad(total, leaf)[0]
-
-
-def _share(counted: Tensor, like: Tensor) -> Tensor:
-    """Weight of each row in a mean over the counted ones, (folds, rows, 1)."""
-    rows = counted.to(like.dtype)
-    return (rows / rows.sum(dim=1, keepdim=True))[:, :, None]
-
-
-def _mean(x: Tensor, counted: Tensor) -> Tensor:
-    return (x * _share(counted, x)).sum(dim=1).mean(dim=1)

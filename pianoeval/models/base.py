@@ -95,6 +95,8 @@ class Fold:
         How the columns of ``x`` divide into layers, if they do.
     sequences : Sequences, optional
         Frames or notes of all clips, in the rows of ``x``.
+    groups : int64, shape (len(train),), optional
+        Which training clips are of one group of those that the scheme holds out.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Fold:
     validation: tuple[Rows, Rows] | None = None
     layering: Layering | None = None
     sequences: Sequences | None = None
+    groups: Rows | None = None
 
     @property
     def n_train(self) -> int:

@@ -163,6 +163,11 @@ def _read_results(path: Path, corpus: str) -> pd.DataFrame:
     return frame
 
 
+def read_results(path: Path, corpus: str) -> pd.DataFrame:
+    """``results.csv`` of one corpus, checked; raises CorruptDataError."""
+    return _checked_results(_read_results(path, corpus), corpus)
+
+
 def _read_summary(path: Path, corpus: str) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))

@@ -61,7 +61,12 @@ def _at(matrix: Any, i: int, j: int) -> float | None:
 
 def error_correlation(report: CorpusReport, scheme: str) -> HeatRows | None:
     """Correlation of residuals between models; the aside is what is left without label noise."""
-    block = mapping(part(report.beside.diagnostics, scheme, "error_correlation"))
+    return correlation_rows(part(report.beside.diagnostics, scheme, "error_correlation"))
+
+
+def correlation_rows(found: Any) -> HeatRows | None:
+    """A block of error correlations as a heat table; None of fewer than two models."""
+    block = mapping(found)
     models = [str(model) for model in block.get("models") or []]
     if len(models) < 2:
         return None

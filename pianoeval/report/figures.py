@@ -171,7 +171,7 @@ def forests(report: CorpusReport, metric: str, prefix: str) -> list[Figure]:
 
 
 def strip(line: SchemeLine, limits: tuple[float, float], ident: str) -> Svg:
-    """The headline of one scheme as a line: baseline, symbolic, audio, ceiling."""
+    """The headline of one scheme as a line: baseline, symbolic, audio, fusion, ceiling."""
     best = line.best
     svg = Svg(
         200, 26, ident=ident, title=f"{words.scheme_name(line.scheme)} folds, drawn",
@@ -186,7 +186,7 @@ def strip(line: SchemeLine, limits: tuple[float, float], ident: str) -> Svg:
     if line.ceiling is not None:
         svg.line(scale(line.ceiling.value), 3, scale(line.ceiling.value), 23, "ceil")
     _interval(svg, scale, 13, best)
-    for score in (line.baseline, line.symbolic, line.audio):
+    for score in (line.baseline, line.symbolic, line.audio, line.fusion):
         if score is not None and scale.inside(score.value):
             tip = f"{score.name} {words.number(score.value)}"
             svg.mark(scale(score.value), 13, score.kind, tip)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pianoeval.report import words
 from pianoeval.report.data import CorpusReport
 
-MODEL_KINDS = ("audio", "symbolic")
+MODEL_KINDS = ("audio", "symbolic", "fusion")
 BASELINE_KINDS = ("lookup", "mean")
 #: Trained on labels that are not the clips' own: what such a row scores, no listening is behind.
 CONTROL_KINDS = ("control",)

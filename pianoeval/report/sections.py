@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pianoeval.report import calibration, comparisons, controls, diagnostics, latent, select, words
+from pianoeval.report import (
+    calibration,
+    comparisons,
+    controls,
+    diagnostics,
+    fusions,
+    instruments,
+    latent,
+    select,
+    words,
+)
 from pianoeval.report.data import CorpusReport
 
 
@@ -13,7 +23,7 @@ def sections(report: CorpusReport, prefix: str) -> dict[str, Any]:
 
     Keys
     ----
-    comparisons, controls, resampling, diagnostics, maps, neighbours
+    comparisons, controls, instruments, instrument_heads, resampling, diagnostics, maps, neighbours
         What is shown.
     has_comparisons, has_diagnostics
         Whether the file was there: a section may also be empty because nothing could be compared.
@@ -23,6 +33,8 @@ def sections(report: CorpusReport, prefix: str) -> dict[str, Any]:
         "comparisons": comparisons.comparisons(report),
         "has_comparisons": report.beside.comparisons is not None,
         "controls": controls.control_table(report),
+        "instruments": instruments.instrument_tables(report),
+        "instrument_heads": instruments.HEADS,
         "resampling": controls.resampling(report, prefix),
         "diagnostics": _diagnostics(report, main, prefix) if main else None,
         "has_diagnostics": report.beside.diagnostics is not None,
@@ -44,6 +56,7 @@ def _diagnostics(report: CorpusReport, main: str, prefix: str) -> dict[str, Any]
         "residuals_by_dimension": diagnostics.residual_table(report, main, model=best),
         "sources": f"Sources: {'; '.join(where)}." if where else "",
         "errors": diagnostics.error_correlation(report, main),
+        "fusions": fusions.fusion_tables(report, main),
         "pair_lines": calibration.pair_accuracy(report, main, prefix),
         "confusions": diagnostics.confusions(report, main),
         "groups": diagnostics.group_tables(report, main, best),

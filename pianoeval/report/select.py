@@ -43,6 +43,7 @@ class SchemeLine:
     ceiling: Score | None
     advantage: tuple[float, float, float] | None = None
     audio_lead: tuple[float, float, float] | None = None
+    fusion: Score | None = None
 
     @property
     def clear(self) -> bool | None:
@@ -99,6 +100,7 @@ def scheme_line(
             told.get("advantage"), (told.get("best"), best), (told.get("baseline"), baseline)
         ),
         audio_lead=_paired(apart, (apart.get("audio"), audio), (apart.get("symbolic"), symbolic)),
+        fusion=first(found, ("fusion",)),
     )
 
 

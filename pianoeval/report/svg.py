@@ -72,6 +72,7 @@ class Svg:
         shape = {
             "audio": "M{x} {y}m-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0-8.4 0z",
             "symbolic": "M{x} {y}m0-5.2l5.2 5.2l-5.2 5.2l-5.2-5.2z",
+            "fusion": "M{x} {y}m-5 0l2.5-4.3h5l2.5 4.3l-2.5 4.3h-5z",
             "lookup": "M{x} {y}m-3.8-3.8h7.6v7.6h-7.6z",
             "mean": "M{x} {y}m0-4.4l4.6 8h-9.2z",
             "ceiling": "M{x} {y}m-1-6h2v12h-2z",

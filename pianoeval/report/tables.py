@@ -52,7 +52,7 @@ def full_table(report: CorpusReport) -> FullTable:
     # Reliabilities are of the ratings, not of models; they have a table of their own.
     of_models = set(table.loc[table["features"] != "ceiling", "metric"])
     table = table.loc[table["metric"].isin(of_models)]
-    # Learning curves have a figure of their own.
+    # Learning curves have a figure of their own, single instruments a table.
     table = table.loc[table["features"].map(words.kind) != "curve"]
     keys = ["scheme", "subset", "features", "model"]
     for extra in ("seed", "task"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+from pianoeval.evaluate.protocol.controls import render_of
+from pianoeval.fusions import is_fusion
+
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
 
@@ -135,18 +138,23 @@ def metric_name(metric: str) -> str:
 
 
 def kind(features: str) -> str:
-    """How a row is drawn: ``symbolic``, ``audio``, ``lookup``, ``mean``, ``ceiling``, ``control``.
+    """How a row is drawn: ``symbolic``, ``audio``, ``fusion``, ``lookup``, ``mean``, ``ceiling``,
+    ``control``.
 
-    ``control`` is a view trained on labels that were taken from other clips, ``curve`` a view
-    trained on a share of the clips, which stands in the learning curves alone.
+    ``fusion`` is several models read as one, ``control`` a view trained on labels that were taken
+    from other clips, ``curve`` a view trained on a share of the clips, which stands in the learning
+    curves alone.
     """
     _, _, derived = features.partition(":")
     if derived:
-        return "curve" if derived.startswith("train_") else "control"
+        is_curve = derived.startswith("train_") or render_of(features) is not None
+        return "curve" if is_curve else "control"
     special = {"lookup": "lookup", "none": "mean", "ceiling": "ceiling", "symbolic": "symbolic"}
     if features in special:
         return special[features]
-    return "symbolic" if features.startswith("symbolic") else "audio"
+    if is_fusion(features):
+        return "fusion"
+    return "symbolic" if features.startswith(("symbolic", "notes")) else "audio"
 
 
 def control_name(features: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,14 @@ from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
 from pianoeval.evaluate.protocol.splits import train_test
 from pianoeval.features.views import View
-from pianoeval.models.base import Float64, Fold, FoldPrediction, Rows
+from pianoeval.models.base import Float32, Float64, Fold, FoldPrediction, Rows
 from pianoeval.models.registry import PROBES
 from pianoeval.params import ModelName, ProbeParams, RunParams
 from pianoeval.progress import Meter
+from pianoeval.training.renders import RENDER, Renders, spread, stacked
 
 _log = logging.getLogger(__name__)
-Model = tuple[ModelName, int]  # name, seed
+Model = tuple[str, int]  # name, or method of a fusion; seed
 PREDICTION_COLUMNS = (
     "clip", "scheme", "fold", "model", "seed", "task", "dimension", "prediction",
 )  # fmt: skip
@@ -56,7 +58,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What stays the same from fold to fold; all of the training side unless ``part`` is given."""
+    """What stays the same from fold to fold; all of the training side unless ``part`` is given.
+
+    With ``renders`` every clip is learned from and predicted on each of these instruments.
+    """
 
     view: View
     labels: Labels
@@ -64,6 +69,12 @@ class Study:
     probe: ProbeParams
     run: RunParams
     part: Part | None = None
+    renders: Renders | None = None
+
+    @cached_property
+    def x(self) -> Float32:
+        """Features that folds share: of clips, or of their renders one after the other."""
+        return self.view.x if self.renders is None else stacked(self.view.renders, self.renders)
 
 
 @dataclass(frozen=True)
@@ -151,9 +162,9 @@ def make_fold(
         if study.part is not None:
             raise CannotCutError(f"fold {name}: {reason.what}") from reason
         raise _too_few(scheme, f"fold {name}: {reason.what}") from reason
-    return Fold(
+    fold = Fold(
         name=name,
-        x=study.view.x,
+        x=study.x,
         train=train_rows,
         test=test_rows,
         y=y,
@@ -161,7 +172,9 @@ def make_fold(
         validation=cut.validation,
         layering=study.view.layering,
         sequences=study.view.sequences,
+        groups=cut.groups,
     )
+    return fold if study.renders is None else spread(fold, len(study.view.clips), study.renders)
 
 
 def _part(part: Part, manifest: pd.DataFrame, train: list[str]) -> Rows:
@@ -185,14 +198,14 @@ def make_scheme(study: Study, folds: pd.DataFrame, scheme: str) -> list[Fold]:
 
 
 def prediction_rows(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:
-    """Predictions of one fold, one row a clip and dimension."""
-    names = study.labels.dimensions
+    """Predictions of one fold, one row a clip (and render) and dimension."""
+    names, n_clips = study.labels.dimensions, len(study.view.clips)
     scheme, number = fold.name.rsplit("/", 1)
     if result.values.shape != (len(fold.test), len(names)) or not np.isfinite(result.values).all():
         raise PianoevalError(f"{model[0]} gave no usable prediction in fold {fold.name}")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
-            "clip": np.repeat([study.view.clips[row] for row in fold.test], len(names)),
+            "clip": np.repeat([study.view.clips[row % n_clips] for row in fold.test], len(names)),
             "scheme": scheme,
             "fold": int(number),
             "model": model[0],
@@ -202,6 +215,10 @@ def prediction_rows(study: Study, fold: Fold, result: FoldPrediction, model: Mod
             "prediction": result.values.astype(np.float32).ravel(),
         }
     )
+    if study.renders is None:
+        return table
+    heard = [study.renders.used[row // n_clips] for row in fold.test]
+    return table.assign(**{RENDER: np.repeat(heard, len(names))})
 
 
 def _selection(study: Study, fold: Fold, result: FoldPrediction, model: Model) -> pd.DataFrame:

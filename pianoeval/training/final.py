@@ -21,6 +21,7 @@ from pianoeval.errors import BadInputError, ConfigError, PianoevalError
 from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
 from pianoeval.evaluate.state import row_hashes
+from pianoeval.features.note_store import NOTES
 from pianoeval.features.views import SYMBOLIC, load_view
 from pianoeval.models.base import Float32, Float64, Fold, Standardiser, centre_gram
 from pianoeval.models.ridge import predict_ridge_fold
@@ -113,6 +114,11 @@ def _source(params: Params, view: str, model: str) -> str:
             ),
             next_step="add ridge to its models in params.yaml, then: dvc repro",
         )
+    if found[view] == NOTES:
+        raise ConfigError(
+            "a model of notes cannot be exported", where=f"views.{NOTES}.{view}",
+            allowed="views of symbolic features and of encoders", next_step="export another view",
+        )  # fmt: skip
     block = params.views[found[view]][view]
     if block.blocks != ["own"] or block.renders != "average":
         raise ConfigError(
@@ -251,7 +257,8 @@ def _assets(params: Params, source: str, view: str) -> list[dict[str, str]]:
     instruments = params.views[source][view].instruments or params.axes.instrument
     encoder = params.encoders[source]
     names = [*required_assets(encoder)]
-    names += [params.instruments[instrument].font for instrument in instruments]
+    pianos = [params.instruments[instrument] for instrument in instruments]
+    names += [piano.font for piano in pianos if piano.engine == "soundfont"]
     found = {name: pinned(name) for name in dict.fromkeys(names)}
     rows = [
         {"name": name, "note": a.note, "licence": a.licence, "sha256": a.sha256}

@@ -32,12 +32,20 @@ def model_key(study: Study, inputs: Mapping[str, str], model: ModelName) -> str:
     }
     if study.part is not None:
         config["part"] = {"percent": study.part.percent, "seed": study.part.seed}
+    if study.renders is not None:  # by place: the vectors themselves are among the inputs
+        renders = study.renders
+        config["renders"] = {
+            "train": renders.places(renders.train).tolist(),
+            "test": renders.places(renders.test).tolist(),
+        }
     return item_key(STEP, CODE_VERSION, inputs, config)
 
 
 def _parameters(probe: ProbeParams, model: ModelName) -> object:
     if model == "layer_mlp":
         return {"mlp": probe.mlp, "layers": probe.layer_mlp}
+    if model in ("attention", "lstm"):
+        return {"mlp": probe.mlp, "frames": probe.sequence, model: getattr(probe, model)}
     return getattr(probe, model)
 
 
@@ -59,7 +67,7 @@ def fit_inputs(study: Study, folds: pd.DataFrame) -> dict[str, str]:
 
     view = study.view
     found = {
-        "features": sha256_bytes(view.x.tobytes() + str(view.x.shape).encode()),
+        "features": sha256_bytes(study.x.tobytes() + str(study.x.shape).encode()),
         "labels": label_digest(study.labels),
         "clips": sha256_bytes("|".join(view.clips).encode()),
         "groups": digest(study.manifest[_GROUP_COLUMNS]),

@@ -6,7 +6,8 @@ parameters, trains that one alone.
 
 Ridge on the first view of each source is also trained on labels of other clips and on parts of
 its training side (``relabel``, ``curves``): rows of their own, ``<view>:<control>`` and
-``<view>:train_<percent>``.
+``<view>:train_<percent>``. Views that learn from every render have rows of single instruments
+(``renders``).
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import pandas as pd
 from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import label_matrix
 from pianoeval.errors import BadInputError, ConfigError
-from pianoeval.evaluate.protocol.controls import MARK, curve_view
+from pianoeval.evaluate.protocol.controls import MARK, curve_view, render_view
 from pianoeval.evaluate.protocol.splits import skipped_schemes
+from pianoeval.features.note_store import NOTES
 from pianoeval.features.views import SYMBOLIC, load_view
 from pianoeval.models.registry import ENSEMBLE
-from pianoeval.params import ModelName, Params, ProbeParams
+from pianoeval.params import LossName, ModelName, Params, ProbeParams
 from pianoeval.paths import CorpusPaths
 from pianoeval.threads import one_thread
 from pianoeval.training.crossval import Labels, Part, Study, nested_cross_validation
@@ -43,6 +45,7 @@ from pianoeval.training.fitted import (
     unpack_fit,
 )
 from pianoeval.training.relabel import exchanged_labels, predict_label_sets
+from pianoeval.training.renders import apart, by_instrument, over_renders, whole
 
 _log = logging.getLogger(__name__)
 
@@ -82,15 +85,15 @@ def predict_features(
         )  # fmt: skip
     _check_labels(params, paths.corpus, labels)
     _check_folds(params, paths.corpus, manifest, folds)
-    if features == SYMBOLIC and manifest["midi_path"].isna().all():
-        _log.warning("no clip has MIDI: symbolic features are left out")
+    if features in (SYMBOLIC, NOTES) and manifest["midi_path"].isna().all():
+        _log.warning("no clip has MIDI: %s features are left out", features)
         return no_predictions().assign(features=pd.Series([], dtype="str"))
     tables: list[pd.DataFrame] = []
     weights: list[dict[str, Any]] = []
     for name, wanted in views.items():
-        view = load_view(features, name, params, paths, manifest["clip"].tolist())
-        values, dimensions = label_matrix(labels, params.probe.task, view.clips)
-        study = Study(view, Labels(values, dimensions), manifest, params.probe, params.run)
+        study = view_study(features, name, params, paths, manifest, labels)
+        if wanted.renders == "each":
+            study = replace(study, renders=whole(tuple(study.view.renders)))
         extra: dict[str, pd.DataFrame] = {}
         inputs = fit_inputs(study, folds)
         if name == next(iter(views)):
@@ -100,11 +103,36 @@ def predict_features(
             elif params.probe.controls.labels or params.probe.learning_curve.percents:
                 _log.warning("%s has no ridge: no controls and no learning curve", name)
         own = predict_view(name, study, folds, wanted.models, inputs, cache)
-        tables += [table.assign(features=key) for key, table in ({name: own} | extra).items()]
+        if study.renders is not None:
+            extra |= _render_rows(name, study, folds, wanted.models, own, cache)
+        found = {key: over_renders(table) for key, table in ({name: own} | extra).items()}
+        tables += [table.assign(features=key) for key, table in found.items()]
         weights += [{"features": name, **row} for row in own.attrs.get(LAYER_WEIGHTS, [])]
-    found = pd.concat([bare(table) for table in tables], ignore_index=True)
-    found.attrs[LAYER_WEIGHTS] = weights
-    return found
+    joined = pd.concat([bare(table) for table in tables], ignore_index=True)
+    joined.attrs[LAYER_WEIGHTS] = weights
+    return joined
+
+
+def view_study(
+    features: str,
+    name: str,
+    params: Params,
+    paths: CorpusPaths,
+    manifest: pd.DataFrame,
+    labels: pd.DataFrame,
+) -> Study:
+    """A view with the labels of its clips, as its models are given it."""
+    view = load_view(features, name, params, paths, manifest["clip"].tolist())
+    values, dimensions = label_matrix(labels, params.probe.task, view.clips)
+    probe = with_loss(params.probe, params.views[features][name].loss)
+    return Study(view, Labels(values, dimensions), manifest, probe, params.run)
+
+
+def with_loss(probe: ProbeParams, loss: LossName | None) -> ProbeParams:
+    """The parameters with the loss that a view names, if it does."""
+    if loss is None:
+        return probe
+    return probe.model_copy(update={"mlp": probe.mlp.model_copy(update={"loss": loss})})
 
 
 def _check_labels(params: Params, corpus: str, labels: pd.DataFrame) -> None:
@@ -239,4 +267,20 @@ def _learning_curve(
             _log.warning("%s is left out under '%s': %s", row, scheme, reason)
         if len(table):
             tables[row] = table
+    return tables
+
+
+def _render_rows(
+    name: str,
+    study: Study,
+    folds: pd.DataFrame,
+    models: list[ModelName],
+    own: pd.DataFrame,
+    cache: ItemCache,
+) -> dict[str, pd.DataFrame]:
+    """Predictions of ``own`` on each instrument, and of models that one was kept from."""
+    tables = {render_view(name, "on", piano): t for piano, t in by_instrument(own).items()}
+    for row, renders in apart(name, tuple(study.view.renders)):
+        part = replace(study, renders=renders)
+        tables[row] = predict_view(row, part, folds, models, fit_inputs(part, folds), cache)
     return tables

@@ -76,7 +76,8 @@ def predict_label_sets(
     with Meter(f"probe {view_name}", len(schemes) * len(label_sets), unit="models") as meter:
         for scheme in schemes:
             for fold in make_scheme(first, folds, scheme):
-                training = [labels.values[fold.train] for labels in label_sets]
+                clips = fold.train % len(study.view.clips)  # rows of renders are rows of clips
+                training = [labels.values[clips] for labels in label_sets]
                 results = predict_ridge_label_sets(fold, training, study.probe.ridge, own)
                 for part, result in zip(parts, results, strict=True):
                     part.append(prediction_rows(study, fold, result, ("ridge", 0)))

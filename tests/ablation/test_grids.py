@@ -54,8 +54,9 @@ def applied(grid: Grid) -> dict[str, Params]:
     return {point.label: apply(DATA, point.overrides)[0] for point in grid.points}
 
 
-REFUSED = {("layers", name) for name in ("symbolic", "mel", "spectrogram")} | {
-    ("pooling", "symbolic")
+REFUSED = {("layers", name) for name in ("symbolic", "notes", "mel", "spectrogram")} | {
+    ("pooling", "symbolic"),
+    ("pooling", "notes"),
 }
 # Every grid, every encoder ---------------------------------------------------------------------
 
@@ -123,7 +124,9 @@ def test_losses_train_a_perceptron() -> None:
     assert make("loss", features="transkun").first.row == "transkun/layer_mlp"
     assert make("loss", features="transkun", view="transkun-4").first.row == "transkun-4/mlp"
     found = applied(make("loss", features="mel"))
-    assert [p.probe.mlp.loss for p in found.values()] == ["mse", "mae", "huber", "ccc", "hybrid"]
+    assert [p.probe.mlp.loss for p in found.values()] == [
+        "mse", "mae", "huber", "ccc", "hybrid", "bootstrap", "bootstrap_soft", "bootstrap_hard",
+    ]  # fmt: skip
     with pytest.raises(ConfigError, match="ridge has one loss"):
         make("loss", model="ridge")
 

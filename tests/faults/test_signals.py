@@ -31,8 +31,12 @@ HOW = [(signal.SIGTERM, "process"), (signal.SIGINT, "group"), (signal.SIGHUP, "g
 # One of each kind: with many items, with a pool, tables, a model, a page.
 SOME = [call for call in STAGES if call[0] in ("ingest", "render", "pool", "evaluate", "report")]
 SOME.append(("probe", "studio", "mel"))
-# A worker process that was only being started when its parent left.
-HALF_STARTED = re.compile(r"Traceback (?:(?!Traceback).)*spawn_main.*?EOFError: .*?\n", re.DOTALL)
+# A worker process that was only being started when its parent left; Python's own process that
+# frees semaphores, which a SIGHUP to the group ends and Python then starts again knowing of none.
+HALF_STARTED = re.compile(
+    r"Traceback (?:(?!Traceback).)*?(?:spawn_main.*?EOFError: |resource_tracker.*?KeyError: ).*?\n",
+    re.DOTALL,
+)
 
 
 def send(process: int, number: signal.Signals, whom: str) -> None:

@@ -115,8 +115,8 @@ def test_long_clips_are_pooled_in_blocks_to_the_same_values(
     whole = [pool_clip(store, clip, STATS) for clip in store.clips]
     for clip, values in zip(store.clips, whole, strict=True):
         np.testing.assert_array_equal(pool_frames(store.frames(clip), STATS), values)
-    monkeypatch.setattr("pianoeval.features.pooling.WHOLE_FRAMES", 4)
-    monkeypatch.setattr("pianoeval.features.pooling.BLOCK_FRAMES", 3)
+    monkeypatch.setattr("pianoeval.features.framestats.WHOLE_FRAMES", 4)
+    monkeypatch.setattr("pianoeval.features.framestats.BLOCK_FRAMES", 3)
     for clip, values in zip(store.clips, whole, strict=True):
         for found in (pool_clip(store, clip, STATS), pool_frames(store.frames(clip), STATS)):
             np.testing.assert_allclose(found, values, rtol=1e-6)

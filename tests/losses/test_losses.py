@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from pianoeval.features.layers import Layering
+from pianoeval.losses import bootstrap
 from pianoeval.losses.regression import ccc, huber, hybrid, loss_of, mae, mse, output_gradient
 from pianoeval.models.base import Fold
 from pianoeval.models.mlp import predict_mlp
@@ -24,12 +25,16 @@ from pianoeval.provenance import config_hash
 from pianoeval.training.fitted import model_key
 from tests.models.probe_data import make_fold
 
-NAMES: tuple[LossName, ...] = ("mse", "mae", "huber", "ccc", "hybrid")
+NAMES: tuple[LossName, ...] = (
+    "mse", "mae", "huber", "ccc", "hybrid", "bootstrap", "bootstrap_soft", "bootstrap_hard"
+)  # fmt: skip
 SMALL = MlpParams(hidden=16, learning_rate=3e-3, batch_size=8, max_epochs=12, patience=6)
 
 
 def params(name: LossName, delta: float = 0.7, alpha: float = 0.3) -> MlpParams:
-    return SMALL.model_copy(update={"loss": name, "huber_delta": delta, "hybrid_alpha": alpha})
+    return SMALL.model_copy(
+        update={"loss": name, "huber_delta": delta, "hybrid_alpha": alpha, "bootstrap_beta": alpha}
+    )
 
 
 def tensor(*rows: list[float]) -> Tensor:
@@ -56,6 +61,7 @@ OUTPUT, TARGET = tensor([1.0], [2.0], [6.0]), tensor([1.0], [3.0], [2.0])
         # means 3 and 2, variances 14/3 and 2/3, covariance 1/3: 1 − (2/3) / (14/3 + 2/3 + 1)
         (ccc, 1 - (2 / 3) / (19 / 3)),
         (lambda *b: hybrid(*b, 0.25), 0.25 * 17 / 3 + 0.75 * (17 / 19)),
+        (lambda *b: bootstrap.squared(*b, 0.25), 0.25 * 17 / 3),
     ],
 )
 def test_values_by_hand(loss: Callable[..., Tensor], value: float) -> None:
@@ -67,6 +73,15 @@ def test_concordance_of_lines_by_hand() -> None:
     x = tensor([-1.0], [0.0], [1.0])
     found = [float(ccc(x, y, every(x))) for y in (x, -x, x + 1)]
     assert found == pytest.approx([0.0, 2.0, 3 / 7], abs=1e-15)
+
+
+def test_bootstrapped_targets_by_hand() -> None:
+    """ŷ = ln 3 and y = −ln 3: q = 3/4, t = 1/4; half of each is 1/2, half certain is 5/8."""
+    output, target = tensor([np.log(3)]), tensor([-np.log(3)])
+    soft = -0.5 * np.log(3 / 4) - 0.5 * np.log(1 / 4)
+    hard = -5 / 8 * np.log(3 / 4) - 3 / 8 * np.log(1 / 4)
+    found = [float(f(output, target, every(output), 0.5)) for f in (bootstrap.soft, bootstrap.hard)]
+    assert found == pytest.approx([soft, hard], abs=1e-15)
 
 
 # Literal twins ---------------------------------------------------------------------------------
@@ -86,6 +101,18 @@ def literal(name: str, x: np.ndarray, y: np.ndarray, delta: float, alpha: float)
     if name == "hybrid":
         whole, rest = literal("mse", x, y, delta, alpha), literal("ccc", x, y, delta, alpha)
         return alpha * whole + (1 - alpha) * rest
+    if name == "bootstrap":  # with the term that is 0
+        return alpha * literal("mse", x, y, delta, alpha) + (1 - alpha) * literal(
+            "mse", x, x, delta, alpha
+        )
+    if name.startswith("bootstrap"):  # Reed et al. 2014, eqs. 6 and 7, of two classes
+        total = 0.0
+        for a, b in zip(x.ravel(), y.ravel(), strict=True):
+            q, t = (1 / (1 + np.exp(-float(v))) for v in (a, b))
+            mine = q if name == "bootstrap_soft" else float(q >= 0.5)
+            for label, own, chance in ((t, mine, q), (1 - t, 1 - mine, 1 - q)):
+                total -= (alpha * label + (1 - alpha) * own) * np.log(chance)
+        return total / x.size
     found = []
     for a, b in zip(x.T, y.T, strict=True):  # Lin 1989, eq. 1 with sample moments
         covariance = ((a - a.mean()) * (b - b.mean())).mean()
@@ -163,7 +190,7 @@ def test_finite_where_nothing_varies(name: LossName) -> None:
             value, gradient = loss(x, y, every(x)), output_gradient(loss, x, y, every(x))
             assert torch.isfinite(value).all(), (name, output, target)
             assert torch.isfinite(gradient).all(), (name, output, target)
-            if output is target:
+            if output is target and not name.startswith("bootstrap_"):
                 assert float(value) == 0.0
                 assert (gradient == 0).all()
 
@@ -193,6 +220,49 @@ def test_gradients_of_the_network_equal_autograd(name: LossName) -> None:
         torch.testing.assert_close(ours, expected)
 
 
+# Bootstrapped targets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [0.2, 0.8, 1.0])
+def test_the_form_for_regression_is_a_share_of_mse(beta: float) -> None:
+    """Value and gradient; and so is a softened target, whether or not it is held fixed."""
+    torch.manual_seed(4)
+    x, y = torch.randn(2, 1, 7, 3, dtype=torch.float64)
+    batch = (x, y, every(x))
+    assert float(bootstrap.squared(*batch, beta)) == pytest.approx(beta * float(mse(*batch)))
+    whole = output_gradient(mse, *batch)
+    form = output_gradient(lambda *b: bootstrap.squared(*b, beta), *batch)
+    torch.testing.assert_close(form, beta * whole)
+
+    def softened(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+        return mse(output, beta * target + (1 - beta) * output.detach(), counted)
+
+    torch.testing.assert_close(output_gradient(softened, *batch), beta * whole)
+
+
+def test_adam_does_not_see_the_share() -> None:
+    """But for its weight decay, and a constant of 1e-8."""
+    fold = make_fold()
+    chosen = SMALL.model_copy(update={"weight_decay": 0.0})
+    share = chosen.model_copy(update={"loss": "bootstrap", "bootstrap_beta": 0.3})
+    np.testing.assert_allclose(values(fold, share), values(fold, chosen), atol=1e-4)
+
+
+def test_where_reeds_forms_are_least() -> None:
+    """At the label for β = 1, farther from the mean than it below."""
+    y = 0.8
+    grid = torch.linspace(-4, 4, 1601, dtype=torch.float64)
+
+    def least(loss: Callable[..., Tensor], beta: float) -> float:
+        target = tensor([y])
+        found = [float(loss(tensor([float(v)]), target, every(target), beta)) for v in grid]
+        return float(grid[int(np.argmin(found))])
+
+    for loss in (bootstrap.soft, bootstrap.hard):
+        assert least(loss, 1.0) == pytest.approx(y, abs=0.01)
+        assert y + 0.1 < least(loss, 0.8) < 3.9
+
+
 # In training -----------------------------------------------------------------------------------
 
 
@@ -212,7 +282,7 @@ def test_mse_by_hand_and_by_autograd_train_the_same(monkeypatch: pytest.MonkeyPa
 def test_every_loss_learns(name: LossName) -> None:
     fold = make_fold(n_clips=300, n_test=80)
     truth = make_fold(n_clips=300, n_test=0).y[fold.test]
-    chosen = MlpParams(learning_rate=2e-3, max_epochs=60, loss=name)
+    chosen = MlpParams(learning_rate=2e-3, max_epochs=60, loss=name, bootstrap_beta=0.95)
     error = values(fold, chosen) - truth
     assert 1 - (error**2).sum() / ((truth - truth.mean(0)) ** 2).sum() > 0.4
 
@@ -245,7 +315,7 @@ def probe(**mlp: object) -> ProbeParams:
 
 
 def key(chosen: ProbeParams, model: ModelName) -> str:
-    study = SimpleNamespace(probe=chosen, part=None)
+    study = SimpleNamespace(probe=chosen, part=None, renders=None)
     return model_key(study, {"features": "0"}, model)  # type: ignore[arg-type]
 
 
@@ -260,7 +330,7 @@ FORMER: dict[ModelName, str] = {
 def test_items_of_the_default_keep_their_keys(model: ModelName) -> None:
     """Keys as the code before losses gave them; what mse does not read is in none."""
     assert key(probe(), model) == FORMER[model]
-    assert key(probe(loss="mse", huber_delta=3.0, hybrid_alpha=0.1), model) == FORMER[model]
+    assert key(probe(loss="mse", huber_delta=3.0, bootstrap_beta=0.1), model) == FORMER[model]
     assert config_hash({"probe": probe()}) == "321303afa454"
 
 
@@ -268,6 +338,8 @@ def test_a_loss_and_its_own_parameters_are_in_the_keys() -> None:
     chosen = [
         {"loss": "mse"}, {"loss": "mae"}, {"loss": "ccc"}, {"loss": "huber"}, {"loss": "hybrid"},
         {"loss": "huber", "huber_delta": 2.0}, {"loss": "hybrid", "hybrid_alpha": 0.1},
+        {"loss": "bootstrap"}, {"loss": "bootstrap_soft"}, {"loss": "bootstrap_hard"},
+        {"loss": "bootstrap_hard", "bootstrap_beta": 0.9},
     ]  # fmt: skip
     for model in ("mlp", "layer_mlp"):
         assert len({key(probe(**one), model) for one in chosen}) == len(chosen)

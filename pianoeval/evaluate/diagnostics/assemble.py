@@ -12,6 +12,7 @@ from pianoeval.evaluate.diagnostics.calibration import calibration
 from pianoeval.evaluate.diagnostics.covariates import read_covariates
 from pianoeval.evaluate.diagnostics.error_correlation import error_correlation
 from pianoeval.evaluate.diagnostics.examples import examples
+from pianoeval.evaluate.diagnostics.fusions import fusion_errors, fusion_weights
 from pianoeval.evaluate.diagnostics.group_errors import group_errors
 from pianoeval.evaluate.diagnostics.judged import METRIC, Judged, best_of_sources, judged_clips
 from pianoeval.evaluate.diagnostics.latent import latent_maps
@@ -22,7 +23,9 @@ from pianoeval.evaluate.diagnostics.residuals import residual_correlations
 from pianoeval.evaluate.state import Evaluation
 from pianoeval.evaluate.statistics.metrics import Array
 from pianoeval.evaluate.tables import positions
+from pianoeval.fusions import predicted_sources
 from pianoeval.params import Params
+from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
 
 NO_MODEL = f"no model has {METRIC} under this scheme"
@@ -48,7 +51,7 @@ def diagnostics(
     -------
     found : dict
         JSON-able: what :func:`diagnose` gives, ``covariates`` (how many clips have each, and where
-        it was read), ``layer_weights`` and ``latent``
+        it was read), ``layer_weights``, ``fusion_weights`` if there are fusions, and ``latent``
         (:func:`~pianoeval.evaluate.diagnostics.latent.latent_maps`).
     maps : DataFrame
         Columns ``view, clip, x, y``.
@@ -62,6 +65,8 @@ def diagnostics(
     known = {name: c.values for name, c in covariates.items() if c.source is not None}
     found = diagnose(state, results, folds, known, params)
     found["layer_weights"] = layer_weights([paths.predictions(f) for f in params.axes.features])
+    if FUSION in predicted_sources(params):
+        found["fusion_weights"] = fusion_weights(paths.predictions(FUSION))
     found["covariates"] = {name: c.described() for name, c in covariates.items()}
     # A view of which nothing was predicted has no row: there may be no features at all.
     maps, found["latent"] = latent_maps(
@@ -91,8 +96,8 @@ def diagnose(
     -------
     dict
         ``task, confidence, margin, metric``; ``schemes``: by scheme ``n_clips, n_clusters, models,
-        best, error_correlation, calibration, residuals, groups, pairs``; ``examples`` by scheme;
-        ``learning``. Undefined numbers are None, beside a ``reason``.
+        best, error_correlation, calibration, residuals, groups, fusions, pairs``; ``examples`` by
+        scheme; ``learning``. Undefined numbers are None, beside a ``reason``.
     """
     confidence, margin = params.evaluate.confidence, headline_margin(params.evaluate.margins)
     clips = state.manifest["clip"].tolist()
@@ -106,6 +111,7 @@ def diagnose(
         row = positions(clips, judged.design.clips)
         here = {name: x[row] for name, x in covariates.items()}
         schemes[scheme] = _of_scheme(judged, here, confidence)
+        schemes[scheme]["fusions"] = fusion_errors(state, whole, params, confidence)
         schemes[scheme]["pairs"] = pair_confusion(human, margin, confidence)
         shown[scheme] = examples(human)
     rated = np.flatnonzero(np.isfinite(state.values).any(axis=1))

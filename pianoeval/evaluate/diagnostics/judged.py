@@ -15,6 +15,7 @@ from pianoeval.evaluate.statistics.metrics import Array
 from pianoeval.evaluate.statistics.pairs import Design
 from pianoeval.evaluate.tables import ModelKey, positions
 from pianoeval.params import Params
+from pianoeval.params_fusion import FUSION
 
 METRIC = "r2_pooled"  # by which the best model of a source of features is told
 
@@ -68,11 +69,12 @@ class Judged:
 def best_of_sources(found: Scored, params: Params) -> list[ModelKey]:
     """Best model of each source on ``axes.features`` by mean ``METRIC``, best first.
 
-    Only views of ``params.views`` count, so neither lookups nor controls do.
+    Fusions are one source more. Only views that the parameters name count, so neither lookups nor
+    controls do.
     """
     source_of = {
         view: source for source in params.axes.features for view in params.views.get(source, {})
-    }
+    } | dict.fromkeys(params.fusion.views, FUSION)
     best: dict[str, ModelKey] = {}
     for key in best_of(found.means, METRIC):
         if key.features in source_of:

@@ -15,7 +15,8 @@ features, folds and selection as the model that it stands beside. What it scores
 
 Where there is one movement only, partners lie in another content group, then in another segment.
 Predictions of a control are named ``<view>:<control>``, those of a point of the learning curve
-``<view>:train_<percent of the training clips>``.
+``<view>:train_<percent of the training clips>``, those on single instruments
+``<view>:<on, without or only>_<instrument>`` (``training.renders``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SWAPPED_PIECES = "swapped_pieces"
 CONTROLS = (SHUFFLED_LABELS, SWAPPED_PIECES)
 MARK = ":"
 _CURVE = re.compile(r"train_([1-9][0-9]?)")
+_RENDER = re.compile(r"(on|without|only)_(.+)")
 _UNITS = ("movement", "content_group", "segment")  # coarsest first
 # A part of the training side may miss the wanted number of clips by this share of it.
 _TOLERANCE = 0.25
@@ -60,6 +62,17 @@ def fraction_of(features: str) -> float | None:
 def curve_view(view: str, percent: int) -> str:
     """Name of a point of the learning curve of ``view``."""
     return f"{view}{MARK}train_{percent}"
+
+
+def render_view(view: str, how: str, instrument: str) -> str:
+    """Name of the row of ``view`` on one instrument; ``how`` is on, without or only."""
+    return f"{view}{MARK}{how}_{instrument}"
+
+
+def render_of(features: str) -> tuple[str, str] | None:
+    """How and on which instrument a row was tested (``("without", "grand")``); None for others."""
+    found = _RENDER.fullmatch(features.partition(MARK)[2])
+    return (found[1], found[2]) if found else None
 
 
 def label_sources(

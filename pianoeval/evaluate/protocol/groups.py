@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pianoeval.errors import BadInputError, CorruptDataError
+from pianoeval.errors import BadInputError, CorruptDataError, PianoevalError
 
 Clips = NDArray[np.object_]
 GROUP_COLUMNS = ("segment", "content_group", "movement", "composition", "player")
@@ -16,6 +16,10 @@ UNKNOWN_PLAYER = "unknown"  # what a corpus calls a player that it does not know
 
 class CannotCutError(BadInputError):
     """A scheme that this corpus does not allow; recorded and skipped, never replaced."""
+
+
+class LeakError(PianoevalError):
+    """Training shares with the test clips what the scheme does not declare."""
 
 
 def families(manifest: pd.DataFrame) -> pd.Series:

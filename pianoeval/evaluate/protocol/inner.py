@@ -33,11 +33,14 @@ class Divisions:
         Positions within the training clips: the folds on which λ is chosen.
     validation : (fit, held) or None
         The group on which the MLP stops; None where none can be spared.
+    groups : int64, shape (clips,), or None
+        Number of each training clip's group of ``column``.
     """
 
     column: str
     inner: list[Split]
     validation: Split | None
+    groups: NDArray[np.int64] | None = None
 
 
 def divide(
@@ -67,6 +70,7 @@ def divide(
         column,
         inner_splits(groups, probe.ridge.inner_folds),
         validation_split(groups, mlp.validation_fraction, mlp.seed, labels),
+        np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int64),
     )
 
 

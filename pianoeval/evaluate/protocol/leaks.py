@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from pianoeval.errors import CorruptDataError, PianoevalError
+from pianoeval.errors import CorruptDataError
 from pianoeval.evaluate.protocol.duplicates import Notes
+from pianoeval.evaluate.protocol.groups import LeakError as LeakError
 from pianoeval.evaluate.protocol.overlaps import (
     TRAIN_TEST,
     TRAIN_VALIDATION,
@@ -42,10 +43,6 @@ _ADVICE = {
     "take": "give both clips the same {kept}, or other take numbers if they are two takes",
     "music": "the clips play the same notes: give both the same segment",
 }
-
-
-class LeakError(PianoevalError):
-    """Training shares with the test clips what the scheme does not declare."""
 
 
 def overlap_matrix(

@@ -1,0 +1,1 @@
+"""Corpora predicted by models of another: difficulty, performers, shift of distribution."""
