@@ -21,11 +21,13 @@ _OF_SOME_LOSSES = {
     "hybrid_alpha": ("hybrid",),
     "bootstrap_beta": ("bootstrap", "bootstrap_soft", "bootstrap_hard"),
 }
+TargetKind = Literal["raw", "rank", "group"]
 # Models that read frames or notes in their order, not a vector a clip.
 READS_SEQUENCES: frozenset[str] = frozenset({"attention", "lstm", "han"})
 # Blocks of models, and fields of a view, that came later.
 _NEWER_MODELS = ("sequence", "attention", "lstm", "han", "kernel_ridge")
 _NEWER = ("stats", "blocks", "renders", "loss")
+_NEWER_IN_KERNEL = ("huber_deltas", "targets")
 
 
 class ViewParams(Block):
@@ -88,6 +90,20 @@ class KernelRidgeParams(Block):
         0.5, ge=0, le=1, description="0: one penalty; 1: inverse to a label component's variance"
     )
     clip: float = Field(3.0, gt=0, description="standard deviations at which values are cut off")
+    huber_deltas: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0], min_length=1,
+        description="sd of residuals beyond which the loss is linear; 0 = squared error",
+    )  # fmt: skip
+    targets: TargetKind = Field("raw", description="labels, normal scores, or within groups")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without newer fields that stand at their default: keys of items stay."""
+        values: dict[str, Any] = serialise(self)
+        for name in _NEWER_IN_KERNEL:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                values.pop(name, None)
+        return values
 
 
 class MlpParams(Block):

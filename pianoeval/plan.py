@@ -23,6 +23,7 @@ from pianoeval.store import RaggedStore
 
 RATED_CLIPS = 1202  # PercePiano, before it has been ingested
 RATED_HOURS = 5.9
+UNKNOWN_SIZE = "size unknown until ingest has run"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,11 @@ def make_plan(params: Params) -> list[PlanRow]:
         A view names a layer that its encoder does not store: found now, not after embedding.
     """
     _check_views(params)
-    return [row for corpus in params.axes.corpus for row in _Planner(corpus, params).rows()]
+    axes = params.axes
+    learned = [row for corpus in axes.corpus for row in _Planner(corpus, params).rows()]
+    # Of a target, one stage makes everything, and no contours.
+    asked = [row for corpus in axes.target for row in _Planner(corpus, params).target_rows()]
+    return learned + asked
 
 
 def _check_views(params: Params) -> None:
@@ -78,6 +83,12 @@ class _Planner:
         yield self._contours()
         for encoder in self.params.axes.encoder:
             for instrument in self.params.axes.instrument:
+                yield self._embed(encoder, instrument)
+
+    def target_rows(self) -> Iterator[PlanRow]:
+        for instrument in self.params.axes.instrument:
+            yield self._render(instrument)
+            for encoder in self.params.axes.encoder:
                 yield self._embed(encoder, instrument)
 
     def _render(self, instrument: str) -> PlanRow:
@@ -155,7 +166,7 @@ class _Planner:
             note = "after render; what is cached already is not known yet"
         else:
             clips, audio_s = expected_size(self.params.corpora[self.corpus])
-            note = "estimated from params.yaml" if clips else "size unknown until ingest has run"
+            note = "estimated from params.yaml" if clips else UNKNOWN_SIZE
         return PlanRow(stage, clips, clips, audio_s, self._seconds(work, audio_s), note)
 
     def _seconds(self, work: str, audio_s: float) -> float:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from asap_cases import make_asap
 from workspaces import ROOT, make_cache, make_workspace, small_params, write_params
 
+from pianoeval.ablation.overrides import apply
 from pianoeval.assets import ASSETS
 from pianoeval.cli import main
 from pianoeval.midi.io import Performance, write_midi
@@ -206,6 +210,14 @@ def test_plan_does_not_know_a_folder_before_it_is_ingested(
     assert row["note"] == "size unknown until ingest has run"
 
 
+def test_plan_counts_targets_but_no_contours_of_them(workspace: Path, pianoeval: Command) -> None:
+    edit(workspace, axes={"target": ["asap"]}, transfer={"source": "studio"})
+    rows = plan(pianoeval("plan", "--json"))
+    of_target = [name for name in rows if "asap" in name]
+    assert of_target == ["render@asap-grand", "embed@asap-mel-grand"]
+    assert rows["render@asap-grand"]["note"] == "size unknown until ingest has run"
+
+
 # Fetch -----------------------------------------------------------------------------------------
 
 
@@ -246,6 +258,24 @@ def test_corpus_get_of_an_unknown_corpus_lists_the_known_ones(
     assert outcome.status == 1
     assert "'maestro' is not a corpus of params.yaml" in outcome.err
     assert "folder, percepiano, studio" in outcome.err
+
+
+@pytest.mark.parametrize("source", ["percepiano", "studio"])
+def test_corpus_get_asap_prints_a_command_that_is_accepted(
+    workspace: Path, pianoeval: Command, tmp_path: Path, source: str
+) -> None:
+    """Its models come from another corpus, which has to be on the axes as well."""
+    data = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    data["transfer"]["source"] = source
+    write_params(workspace, data)
+    copy = make_asap(tmp_path / "copy", {"Bach/Fugue_1": ["A01", "B02"]})
+    outcome = pianoeval("corpus", "get", "asap", "--from", str(copy))
+    assert outcome.status == 0, outcome.err
+    [line] = [line for line in outcome.out.splitlines() if line.startswith("next: ")]
+    words = shlex.split(line.partition("(")[0])
+    params, _ = apply(data, [value for flag, value in pairwise(words) if flag == "-S"])
+    assert params.axes.target == ["asap"]
+    assert params.axes.corpus == [source]
 
 
 def test_corpus_get_folder_pins_the_digest_and_keeps_the_comments(

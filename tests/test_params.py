@@ -110,6 +110,7 @@ def test_every_parameter_stands_in_the_file(data: dict[str, Any]) -> None:
              ("attention", "width"), ("lstm", "width"))  # fmt: skip
     for block, name in later:
         data["probe"][block][name] += 1
+    data["probe"]["kernel_ridge"] |= {"huber_deltas": [1.0], "targets": "rank"}
     data["pool"]["sequence_hz"] = 1.0
     for loss in (
         "huber",

@@ -114,7 +114,8 @@ def apply(data: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Params, di
             cause = str(error.__cause__ or error).splitlines()[0]
             raise ConfigError(
                 f"dvc cannot set this: {cause}", where=" ".join(overrides),
-                next_step="look the name up in params.yaml; quote values with commas or blanks",
+                next_step="look the name up in params.yaml (+NAME=VALUE adds one that is not "
+                "there); quote values with commas or blanks",
             ) from error  # fmt: skip
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     try:

@@ -28,7 +28,8 @@ def corpus_get(
     from pianoeval.params_file import load_params
     from pianoeval.paths import workspace_root
 
-    corpora = load_params().corpora
+    params = load_params()
+    corpora = params.corpora
     if name not in corpora:
         raise ConfigError(
             f"'{name}' is not a corpus of params.yaml", allowed=", ".join(sorted(corpora)),
@@ -40,8 +41,13 @@ def corpus_get(
         pin_digest(workspace_root() / "params.yaml", name, digest)
         typer.echo(f"corpora.{name}.digest is set in params.yaml: {digest[:12]}")
     typer.echo(f"{name} is in {folder}")
-    axis = "target" if corpora[name].loader == "asap" else "corpus"
-    typer.echo(f"next: dvc exp run -S 'axes.{axis}=[{name}]'   (or set axes.{axis} in params.yaml)")
+    axes = {"corpus": name}
+    if corpora[name].loader == "asap":  # predicted by models of another corpus
+        axes = {"corpus": params.transfer.source, "target": name}
+        if params.transfer.source in params.axes.corpus:
+            del axes["corpus"]
+    chosen = " ".join(f"-S 'axes.{axis}=[{one}]'" for axis, one in axes.items())
+    typer.echo(f"next: dvc exp run {chosen}   (or set these axes in params.yaml)")
 
 
 @corpus_app.command("list")

@@ -104,7 +104,20 @@ def _recipes(
             next_step=f"pianoeval paper --all   (or: pianoeval paper {table})",
         )  # fmt: skip
     data: dict[str, Any] = read_yaml(workspace_root() / "params.yaml")
-    return [recipe_of(name, params, data, chosen) for name in (TABLES if every else [table])], data
+    if not every:
+        return [recipe_of(table, params, data, chosen)], data
+    made: list[Recipe] = []
+    failed: dict[str, PianoevalError] = {}
+    for name in TABLES:
+        try:
+            made.append(recipe_of(name, params, data, chosen))
+        except ConfigError as error:  # a table of layers, and an encoder that has one
+            failed[name] = error
+    if not made:
+        raise next(iter(failed.values()))
+    for name, why in failed.items():
+        typer.echo(f"{name}: {why}\n", err=True)
+    return made, data
 
 
 def _commands(recipes: Sequence[Recipe], data: dict[str, Any], extra: Sequence[str]) -> None:
@@ -118,7 +131,7 @@ def _commands(recipes: Sequence[Recipe], data: dict[str, Any], extra: Sequence[s
         more = ["--run"]
         try:
             what = cost(recipe, data, extra)
-            more += ["--allow-encoding"] if what.items else []
+            more += ["--allow-encoding"] if what.encodes else []
             typer.echo(f"# {recipe.name}: {what.text}")
         except PianoevalError as error:  # what is run does not depend on it
             why = " ".join(str(error).split())

@@ -25,8 +25,13 @@ and a new group's effect is unknown, so it is predicted by
 :math:`\mu + k' (K + \rho ZZ' + \lambda I)^{-1}(y - \mu)`: the mixed model of Laird and Ware
 (1982) with f in place of fixed effects. ρ is not selected but estimated: with λ it maximises the
 restricted likelihood (Patterson and Thompson, 1971; σ² profiled out, a σ² for each component) over
-``effects``. Of λ the likelihood knows nothing that new groups would bear out, so λ (and γ, where
-there is a choice) is the one of the least squared error on the inner folds, as in ``models.ridge``.
+``effects``. Of λ the likelihood knows nothing that new groups would bear out, so λ (and γ and δ,
+where there is a choice) is the one of the least squared error on the inner folds, as in
+``models.ridge``.
+
+**Loss** δ > 0: Huber's in place of the squared one (``models.huber``); ρ is estimated as without.
+**Targets** other than the labels: ``models.targets``. They are learned on what is fitted, on inner
+folds too, and errors are those of labels.
 """
 
 from __future__ import annotations
@@ -40,7 +45,9 @@ from scipy.linalg import blas
 
 from pianoeval.errors import ConfigError
 from pianoeval.models.base import Float64, Fold, FoldPrediction, Rows, Standardiser
-from pianoeval.params_probe import KernelRidgeParams
+from pianoeval.models.huber import huber_path
+from pianoeval.models.targets import Back, targets
+from pianoeval.params_probe import KernelRidgeParams, TargetKind
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARE = 1e-3  # of the largest component's variance; keeps penalties of the rest finite
@@ -71,30 +78,25 @@ def predict_views(members: Sequence[Fold], params: KernelRidgeParams) -> FoldPre
     """
     first = members[0]
     grid = np.sort(np.asarray(params.lambdas, dtype=np.float64))
-    if not first.inner and len(grid) * len(params.gammas) > 1:
+    if not first.inner and len(grid) * len(params.gammas) * len(params.huber_deltas) > 1:
         raise ConfigError(f"fold {first.name} has no inner folds to choose λ on")
     apart = np.mean([squared_distances(fold, params.clip) for fold in members], axis=0)
-    outputs = Outputs.fit(first.y, params.output_power)
-    train = np.arange(first.n_train)
-    test = np.arange(first.n_train, len(apart))
+    outputs = Outputs.fit(first.y, params.output_power, params.targets, first.groups)
     candidates = []
     for gamma in params.gammas:
-        kernel = np.exp(-gamma * apart)
-        inside = kernel[: len(train), : len(train)].copy()
-        rho = estimate_effect(inside, first.groups, outputs, grid, params.effects)
-        inside += rho * same_group(first.groups, len(train))
-        errors = np.zeros(len(grid))
-        for fit, held in first.inner:
-            found = _path(inside, kernel, fit, held, outputs, grid)
-            errors += ((found - outputs.values[held]) ** 2).sum(axis=(1, 2))
-        candidates.append((errors.min(), gamma, grid[int(errors.argmin())], rho))
-    _, gamma, penalty, rho = min(candidates, key=lambda one: one[0])
+        kernel, inside, _ = _covariance(apart, gamma, first, outputs, params)
+        errors = _inner_errors(kernel, inside, first, outputs, params)
+        for delta, row in zip(params.huber_deltas, errors, strict=True):
+            candidates.append((row.min(), gamma, delta, grid[int(row.argmin())]))
+    _, gamma, delta, penalty = min(candidates, key=lambda one: one[0])
     _warn_at_edge(first.name, penalty, grid)
-    kernel = np.exp(-gamma * apart)
-    inside = kernel[: len(train), : len(train)].copy()
-    inside += rho * same_group(first.groups, len(train))
-    [found] = _path(inside, kernel, train, test, outputs, np.array([penalty]))
+    kernel, inside, rho = _covariance(apart, gamma, first, outputs, params)
+    train, test = np.arange(first.n_train), np.arange(first.n_train, len(apart))
+    path = _Path.of(inside, outputs.values, outputs.strain)
+    [found] = path.predict(kernel[np.ix_(test, train)], np.array([penalty]), delta)
     selection = {"gamma": [float(gamma)], "lambda": [float(penalty)], "effect": [float(rho)]}
+    if params.huber_deltas != [0.0]:
+        selection["huber_delta"] = [float(delta)]
     return FoldPrediction(outputs.back(found), selection)
 
 
@@ -136,27 +138,33 @@ class Outputs:
         What λ is multiplied by: 1 for the component of the largest variance.
     turn : float64, shape (components, dimensions)
     mean : float64, shape (dimensions,)
+    undo : callable
+        From what was learned in place of the labels to labels.
     """
 
     values: Float64
     strain: Float64
     turn: Float64
     mean: Float64
+    undo: Back
 
     @classmethod
-    def fit(cls, y: Float64, power: float) -> Outputs:
+    def fit(
+        cls, y: Float64, power: float, kind: TargetKind = "raw", groups: Rows | None = None
+    ) -> Outputs:
         """Learn from labels of the training clips, shape (n_train, dimensions)."""
-        mean, spread = y.mean(axis=0), y.std(axis=0)
+        wanted, undo = targets(kind, y, groups)
+        mean, spread = wanted.mean(axis=0), wanted.std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)
-        z = (y - mean) / spread
+        z = (wanted - mean) / spread
         variance, vectors = np.linalg.eigh(z.T @ z / len(z))
         largest = float(variance[-1]) if variance[-1] > 0 else 1.0
         strain = (largest / np.maximum(variance, _LEAST_SHARE * largest)) ** power
-        return cls(z @ vectors, strain, vectors.T * spread, mean)
+        return cls(z @ vectors, strain, vectors.T * spread, mean, undo)
 
     def back(self, values: Float64) -> Float64:
         """Predicted components as labels, shape (clips, dimensions)."""
-        return np.asarray(values @ self.turn + self.mean, dtype=np.float64)
+        return np.asarray(self.undo(values @ self.turn + self.mean), dtype=np.float64)
 
 
 def same_group(groups: Rows | None, n: int) -> Float64:
@@ -206,25 +214,73 @@ def restricted_likelihood(covariance: Float64, outputs: Outputs, grid: Float64) 
     return found
 
 
-def _path(
-    inside: Float64, kernel: Float64, fit: Rows, out: Rows, outputs: Outputs, grid: Float64
-) -> Float64:
-    """Components predicted with each λ, shape (grid, out, components).
+def _covariance(
+    apart: Float64, gamma: float, fold: Fold, outputs: Outputs, params: KernelRidgeParams
+) -> tuple[Float64, Float64, float]:
+    """Kernel of all clips; that of training clips with the effect; ρ."""
+    n, grid = fold.n_train, np.sort(np.asarray(params.lambdas, dtype=np.float64))
+    kernel = np.exp(-gamma * apart)
+    inside = kernel[:n, :n].copy()
+    rho = estimate_effect(inside, fold.groups, outputs, grid, params.effects)
+    inside += rho * same_group(fold.groups, n)
+    return kernel, inside, rho
 
-    Parameters
-    ----------
-    inside : float64, shape (n_train, n_train)
-        Kernel of training clips, effect included.
-    kernel : float64, shape (n, n)
-        Without it: what is predicted is a clip of a new group.
-    """
-    power, vectors = np.linalg.eigh(inside[np.ix_(fit, fit)])
-    power = np.maximum(power, 0.0)
-    mean = outputs.values[fit].mean(axis=0)
-    right = vectors.T @ (outputs.values[fit] - mean)
-    left = kernel[np.ix_(out, fit)] @ vectors
-    found = [left @ (right / (power[:, None] + lam * outputs.strain)) + mean for lam in grid]
-    return np.stack(found)
+
+def _inner_errors(
+    kernel: Float64, inside: Float64, fold: Fold, outputs: Outputs, params: KernelRidgeParams
+) -> Float64:
+    """Squared errors of held clips, labels in units of their spread: (deltas, grid)."""
+    grid = np.sort(np.asarray(params.lambdas, dtype=np.float64))
+    spread = fold.y.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    errors = np.zeros((len(params.huber_deltas), len(grid)))
+    for fit, held in fold.inner:
+        part, values = outputs, outputs.values[fit]
+        if params.targets != "raw":  # quantiles and levels of held clips must not be known
+            groups = None if fold.groups is None else fold.groups[fit]
+            part = Outputs.fit(fold.y[fit], params.output_power, params.targets, groups)
+            values = part.values
+        path = _Path.of(inside[np.ix_(fit, fit)], values, part.strain)
+        for number, delta in enumerate(params.huber_deltas):
+            found = path.predict(kernel[np.ix_(held, fit)], grid, delta)
+            for place, one in enumerate(found):
+                wrong = (part.back(one) - fold.y[held]) / spread
+                errors[number, place] += (wrong**2).sum()
+    return errors
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """A covariance decomposed; it serves every λ and every loss."""
+
+    power: Float64  # (n,)
+    vectors: Float64  # (n, n)
+    values: Float64  # (n, components), what is learned
+    strain: Float64  # (components,)
+
+    @classmethod
+    def of(cls, inside: Float64, values: Float64, strain: Float64) -> _Path:
+        """Of training clips, effect included."""
+        power, vectors = np.linalg.eigh(inside)
+        return cls(np.maximum(power, 0.0), vectors, values, strain)
+
+    def predict(self, across: Float64, grid: Float64, delta: float) -> Float64:
+        """Components predicted with each λ, shape (grid, out, components).
+
+        Parameters
+        ----------
+        across : float64, shape (out, n)
+            The kernel without the effect: what is predicted is a clip of a new group.
+        """
+        left = across @ self.vectors
+        if delta > 0:
+            penalties = grid[:, None] * self.strain
+            right, mean = huber_path(self.power, self.vectors, self.values, penalties, delta)
+            return np.asarray(left @ right + mean[:, None, :], dtype=np.float64)
+        middle = self.values.mean(axis=0)
+        turned = self.vectors.T @ (self.values - middle)
+        found = [left @ (turned / (self.power[:, None] + lam * self.strain)) for lam in grid]
+        return np.asarray(np.stack(found) + middle, dtype=np.float64)
 
 
 def _warn_at_edge(name: str, penalty: float, grid: Float64) -> None:

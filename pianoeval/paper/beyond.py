@@ -1,8 +1,9 @@
 """Rows beyond the paper: audio beside the audio of its score, and everything stacked.
 
 A fusion view of ``params.yaml`` whose name begins with ``fusion-beyond`` is the recipe: its members
-are rows, with their views as they stand there, and so are its methods. Without one, the members
-are the three that these tables already know. Views whose names begin with ``beyond`` are rows too.
+are rows, with their views as they stand there, and so are its methods. Without one, there are a
+stack of the views that these tables already know, and the kernel of docs/beyond.md. Views whose
+names begin with ``beyond`` are rows too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from pianoeval.errors import ConfigError
 from pianoeval.paper import words
-from pianoeval.paper.recipes import Menu, PaperRow, Recipe
+from pianoeval.paper.recipes import SYMBOLIC, Menu, PaperRow, Recipe
 
 RECIPE, VIEWS = "fusion-beyond", "beyond"
 PLAIN = "symbolic features"
@@ -22,8 +23,6 @@ def beyond(menu: Menu) -> Recipe:
     """Score-referenced audio, and stacking."""
     views: Mapping[str, Any] = (menu.data.get("fusion") or {}).get("views") or {}
     named = {name: block for name, block in views.items() if name.startswith(RECIPE)}
-    if "scores" in menu.data.get("render", {}) and menu.choice.corpus != "percepiano":
-        menu.settings["render.scores"] = True  # PercePiano's scores are clips of it
     rows = _given(menu, named) if named else _own(menu)
     rows += _views(menu, {row.ours for row in rows})
     return menu.recipe("beyond", "beyond the paper", "no row", rows, differs=words.BEYOND)
@@ -42,7 +41,23 @@ def _own(menu: Menu) -> list[PaperRow]:
         PaperRow("audio and its difference from the score", beside, against="audio"),
         PaperRow("the difference alone", alone, against="audio"),
         *(PaperRow(f"all, {row.partition('/')[2]}", row, against=PLAIN) for row in fused),
+        *(PaperRow("kernel on four views", row, against=PLAIN) for row in _kernel(menu)),
     ]
+
+
+def _kernel(menu: Menu) -> list[str]:
+    """Features and audio, each beside its score, in one kernel."""
+    main = menu.main
+    heard: dict[str, Any] = {"stats": ["mean", "std"], "instruments": [menu.choice.instruments[0]]}
+    layers = "4,5" if main == "transkun" else menu.layers(main)
+    members = [
+        menu.symbolic("ridge"),
+        menu.view(SYMBOLIC, "symbolic-score", "ridge", blocks=["difference", "score"]),
+        menu.view(main, f"{main}-score", "ridge", layers=layers, level=False,
+                  blocks=["own", "difference"], **heard),
+        menu.view("mel", "mel-kernel", "ridge", layers="all", **heard),
+    ]  # fmt: skip
+    return menu.fusion(f"{RECIPE}-kernel", members, ["kernel"])
 
 
 def _given(menu: Menu, named: Mapping[str, Any]) -> list[PaperRow]:

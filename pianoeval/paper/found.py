@@ -165,7 +165,19 @@ def _missing(row: PaperRow, recipe: Recipe, reading: Reading) -> str:
 
 
 def _stand_ins(recipe: Recipe) -> list[str]:
-    """Which encoder stands where the paper has MuQ."""
+    """Which encoder stands where the paper has MuQ, and which pianos where it has six."""
+    return [*_encoder(recipe), *_pianos(recipe)]
+
+
+def _pianos(recipe: Recipe) -> list[str]:
+    views = [view for block in recipe.views.values() for view in block.values()]
+    every: list[str] = next((v["instruments"] for v in views if v.get("renders") == "each"), [])
+    if len(every) in (0, len(SIX)):
+        return []
+    return [f"{' and '.join(every)} stand where the paper has six instruments."]
+
+
+def _encoder(recipe: Recipe) -> list[str]:
     main = next((name for name in recipe.choice.audio if name != "mert"), recipe.choice.audio[0])
     if main == "muq" or main not in recipe.views:
         return []

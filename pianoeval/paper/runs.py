@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from pianoeval.paper.reading import Reading
 from pianoeval.paper.recipes import Recipe
 from pianoeval.paper.sheets import Sheet, errors, gains, over_clips
 from pianoeval.paper.transfer import read_transfer
-from pianoeval.params import Params
-from pianoeval.plan import make_plan
+from pianoeval.params import Params, ViewParams
+from pianoeval.plan import UNKNOWN_SIZE, make_plan
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Cost:
         Views, and models that are trained on folds of them (fewer, where they are items already).
     stages : list of str
         The stages that compute clips, with how many.
+    unknown : list of str
+        Corpora that have not been ingested, so that nobody knows how many clips they have.
     """
 
     items: int
@@ -47,6 +49,12 @@ class Cost:
     views: int
     fits: int
     stages: list[str]
+    unknown: list[str] = field(default_factory=list)
+
+    @property
+    def encodes(self) -> bool:
+        """Whether clips are rendered or encoded, as far as can be told."""
+        return bool(self.items or self.unknown)
 
     @property
     def text(self) -> str:
@@ -56,6 +64,9 @@ class Cost:
             about = f"{hours:.1f} h" if hours > 1.5 else f"{60 * hours:.0f} min"
             encode = f"{self.items:,} items to render or encode, about {about}"
             encode += f" ({', '.join(self.stages)})"
+        if self.unknown:
+            more = f"all clips of {', '.join(self.unknown)}, how many only ingest tells"
+            encode = f"{encode}, and {more}" if self.items else f"{more}, are rendered and encoded"
         return f"{encode}; {self.views} views, up to {self.fits} fits of a model"
 
 
@@ -136,14 +147,19 @@ def _same(key: str, one: Any, other: Any) -> None:
 def cost(recipe: Recipe, data: Mapping[str, Any], extra: Sequence[str] = ()) -> Cost:
     """What is missing for a table, as the plan counts it."""
     params, _ = apply(data, [*recipe.overrides(data), *extra])
-    rows = [
-        row for row in make_plan(params) if row.missing and not row.stage.startswith("contours")
-    ]
+    planned = [row for row in make_plan(params) if not row.stage.startswith("contours")]
+    rows = [row for row in planned if row.missing]
+    asked = [*params.axes.corpus, *params.axes.target]
+    unknown = [
+        name for name in asked
+        if any(row.stage == f"render@{name}-{i}" and row.note == UNKNOWN_SIZE
+               for row in planned for i in params.axes.instrument)
+    ]  # fmt: skip
     stages = [f"{row.stage}: {row.missing:,}{f' ({row.note})' if row.note else ''}" for row in rows]
     views = [view for name in params.axes.features for view in params.views.get(name, {}).values()]
     return Cost(
         sum(row.missing for row in rows), sum(row.estimate_s for row in rows), len(views),
-        _fits(params), stages,
+        _fits(params), stages, unknown,
     )  # fmt: skip
 
 
@@ -153,8 +169,15 @@ def _fits(params: Params) -> int:
     fused = params.fusion.views.values()
     # Weights are learned from members that were trained once more on each inner fold.
     nested = {m for view in fused if view.methods != ["average"] for m in view.members}
-    own = sum(len(view.models) for block in blocks for view in block)
+    own = sum(len(view.models) * _times(view, params) for block in blocks for view in block)
     return folds * (own + len(nested) * params.probe.ridge.inner_folds)
+
+
+def _times(view: ViewParams, params: Params) -> int:
+    """Trainings a model: with every render also without each instrument, and on each alone."""
+    if view.renders == "average":
+        return 1
+    return 1 + 2 * len(view.instruments or params.axes.instrument)
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from pianoeval.paper.published import of_dimensions, published
 from pianoeval.paper.recipes import Recipe
 from pianoeval.paper.sheets import Cell, Sheet
 from pianoeval.params_transfer import TransferParams
+from pianoeval.transfer.published import MEAN_OF_DIMENSIONS
 
-OVERALL = "overall"  # what the stage calls the mean of all dimensions
+# What the stage calls the mean of all dimensions, and where one of these has that name already.
+OVERALL, OTHERWISE = "overall", "mean_of_all"
 # Columns of the files and what they are called here.
 _DIFFICULTY = {
     "dimension": "dimension", "rho": "ρ", "low": "low", "high": "high",
@@ -82,9 +84,12 @@ def _sheet(kind: str, row: str, part: pd.DataFrame) -> Sheet:
         return _plain(row, part)
     renamed = _DIFFICULTY if kind == "difficulty" else _PERFORMERS
     by = "rho" if kind == "difficulty" else "intra_sd"
-    paper = of_dimensions(kind) | {OVERALL: published()[f"{kind}.{OVERALL}"]}
-    mean, others = part[part["dimension"] == OVERALL], part[part["dimension"] != OVERALL]
-    ordered = pd.concat([mean, others.sort_values(by, ascending=False, kind="stable")])
+    whole = _whole(part)
+    answers = whole if kind == "difficulty" else MEAN_OF_DIMENSIONS
+    paper = of_dimensions(kind) | {answers: published()[f"{kind}.{OVERALL}"]}
+    mean = part["dimension"].isin([whole, MEAN_OF_DIMENSIONS])
+    others = part[~mean].sort_values(by, ascending=False, kind="stable")
+    ordered = pd.concat([part[mean], others])
     rows: list[tuple[Cell, ...]] = []
     for one in ordered.to_dict("records"):
         name = str(one["dimension"])
@@ -93,6 +98,11 @@ def _sheet(kind: str, row: str, part: pd.DataFrame) -> Sheet:
         rows.append((*(_cell(one[column]) for column in renamed), printed))
     about = {"difficulty": "difficulty of the piece", "performers": "spread between performers"}
     return Sheet(_named(kind, row), f"{about[kind]}: {row}", (*renamed.values(), "paper"), rows)
+
+
+def _whole(table: pd.DataFrame) -> str:
+    """What the mean of all dimensions is called."""
+    return OTHERWISE if OTHERWISE in set(table["dimension"]) else OVERALL
 
 
 def _plain(row: str, part: pd.DataFrame) -> Sheet:
@@ -124,17 +134,20 @@ def _missing(recipe: Recipe, table: pd.DataFrame) -> list[str]:
 
 def _notes(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     paper = published()
+    whole = OVERALL if recipe.kind == "zero-shot" else _whole(table)
     said: Mapping[str, list[str]] = {
         "difficulty": [
             f"The paper: {paper['difficulty.n_pieces'].value:g} pieces, overall ρ = "
             f"{paper['difficulty.overall'].text}.",
-            "'low' and 'high' resample works; 'overall' is the mean of all dimensions. If notes a "
+            f"'low' and 'high' resample works; '{whole}' is the mean of all dimensions. If notes a "
             "second and tempo leave nothing, the model has found out how many notes there are.",
         ],
         "performers": [
             f"The paper: {paper['performers.n_pieces'].value:g} pieces, "
             f"{paper['performers.n_recordings'].value:g} recordings, sd "
             f"{paper['performers.overall'].text}.",
+            f"That is '{MEAN_OF_DIMENSIONS}': the mean of each dimension's sd. '{whole}' is the "
+            "sd of the mean prediction, which is smaller unless all dimensions move as one.",
             "'share of performers': how much of the variance of predictions lies within a place; "
             "'sd as rated': what listeners hear between performers, noise taken off.",
         ],

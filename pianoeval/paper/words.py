@@ -8,7 +8,7 @@ GENERAL = (
     "The paper stops training by R² on the fold it reports; here a validation group inside the "
     "training side decides.",
     "The paper's intervals resample clips as if independent; ours resample content groups and "
-    "players. Its R² may be a mean of folds; ours is pooled over all folds and 1,202 clips.",
+    "players. Its R² may be a mean of folds; ours is pooled over all folds.",
     "The paper hears Pianoteq; here sound fonts (or your Pianoteq, docs/instruments.md).",
 )
 TABLE1 = (
@@ -49,7 +49,7 @@ DIMENSIONS = (
 )
 DIFFICULTY = (
     "The paper takes 508 pieces of PSyllabus (levels 0–10); here pieces of ASAP with Henle levels "
-    "(1–9). Its p takes pieces of one composer as independent; our interval resamples pieces.",
+    "(1–9). Its p takes pieces of one composer as independent; our interval resamples works.",
     "It does not say what notes a second and tempo alone would give; the partial correlation does.",
 )
 PERFORMERS = (

@@ -46,6 +46,8 @@ def _parameters(probe: ProbeParams, model: ModelName) -> object:
         return {"mlp": probe.mlp, "layers": probe.layer_mlp}
     if model in ("attention", "lstm"):
         return {"mlp": probe.mlp, "frames": probe.sequence, model: getattr(probe, model)}
+    if model == "han" and probe.mlp.seed != probe.han.seed:  # draws the validation group of all
+        return {"han": probe.han, "validation_seed": probe.mlp.seed}
     return getattr(probe, model)
 
 

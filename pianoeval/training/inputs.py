@@ -35,9 +35,7 @@ _NEXT_STEP = "dvc repro"
 def describe_inputs(source: str, view: str, params: Params, paths: CorpusPaths) -> Described:
     """What the view ``view`` of the features ``source`` holds, as JSON can."""
     if source == SYMBOLIC:
-        table = _symbolic_table(paths)
-        stood_for = _absence_patterns(table)
-        return {"source": source, "columns": list(table.columns), "indicators": stood_for}
+        return describe_table(source, _symbolic_table(paths))
     block = params.views[source][view]
     instruments = list(block.instruments or params.axes.instrument)
     stores = [PooledStore(paths.pooled(source, name)) for name in instruments]
@@ -51,6 +49,12 @@ def describe_inputs(source: str, view: str, params: Params, paths: CorpusPaths) 
         "level": list(LEVEL_NAMES) if block.level else [],
         "instruments": instruments,
     }
+
+
+def describe_table(source: str, table: pd.DataFrame) -> Described:
+    """Columns of a table indexed by clip, and what its indicators of absence stand for."""
+    stood_for = _absence_patterns(table)
+    return {"source": source, "columns": list(table.columns), "indicators": stood_for}
 
 
 def _symbolic_table(paths: CorpusPaths) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from pianoeval.cache import ItemCache, item_key
 from pianoeval.errors import PianoevalError
 from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
-from pianoeval.models import ridge
+from pianoeval.models import kernel_ridge, ridge
 from pianoeval.models.base import Float64, Fold
 from pianoeval.models.registry import PROBES
 from pianoeval.params import ModelName
@@ -85,7 +85,7 @@ def predict_nested(study: Study, outer: Fold, model: ModelName) -> Float64:
     """
     folds = inner_folds_of(study, outer)
     found = np.full(outer.y.shape, np.nan)
-    with _untold(ridge.__name__):
+    with _untold(ridge.__name__), _untold(kernel_ridge.__name__):
         results = PROBES[model].predict(folds, study.probe, study.run)
     for (_, held), result in zip(outer.inner, results, strict=True):
         kept = result.values.astype(np.float32)  # as predictions of reported folds are

@@ -93,7 +93,8 @@ def predict_features(
     for name, wanted in views.items():
         study = view_study(features, name, params, paths, manifest, labels)
         if wanted.renders == "each":
-            study = replace(study, renders=whole(tuple(study.view.renders)))
+            where = f"views.{features}.{name}"
+            study = replace(study, renders=whole(tuple(study.view.renders), where))
         extra: dict[str, pd.DataFrame] = {}
         inputs = fit_inputs(study, folds)
         if name == next(iter(views)):

@@ -58,7 +58,7 @@ class Renders:
         return np.array([self.used.index(name) for name in names], dtype=np.int64)
 
 
-def whole(instruments: tuple[str, ...]) -> Renders:
+def whole(instruments: tuple[str, ...], where: str = "views") -> Renders:
     """Trained and tested on every instrument.
 
     Raises
@@ -69,7 +69,7 @@ def whole(instruments: tuple[str, ...]) -> Renders:
     if len(instruments) < 2:
         raise ConfigError(
             f"renders: each of {', '.join(instruments) or 'no instrument'}",
-            where="views", allowed="two instruments or more",
+            where=where, allowed="two instruments or more",
             next_step="add instruments to axes.instrument, or set renders: average",
         )  # fmt: skip
     return Renders(instruments, instruments)

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from pianoeval.corpora.manifest import read_labels, read_manifest
+from pianoeval.evaluate.protocol.groups import UNKNOWN_PLAYER
 from pianoeval.models.base import Float64
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.transfer import published
 from pianoeval.transfer.predict import Transferred
+from pianoeval.transfer.published import MEAN_OF_DIMENSIONS
 from pianoeval.transfer.statistics import interval, variance_parts
 from pianoeval.transfer.target import Target, usable, with_mean, with_overall
 
@@ -31,11 +33,15 @@ COLUMNS = (
 def performer_table(
     found: Sequence[Transferred], target: Target, source: CorpusPaths, params: Params
 ) -> pd.DataFrame:
-    """One row a row of the report and dimension, the last of the mean of all dimensions.
+    """Of each row of the report: its dimensions, the mean prediction, and the mean of dimensions.
+
+    Noise of single dimensions averages out in the mean prediction (``overall``), so it spreads
+    less than they do: ``mean_of_dimensions``, which averages the sds, is what the paper reports.
 
     Returns
     -------
     DataFrame
+        Several clips of one performer at a place count as their mean, those of unknown ones not.
         ``intra_sd``: mean over places of the sample sd (n − 1) over performers, as the 2026 paper
         reports, ``low, high`` by resampling works; ``rank`` 1 = varies most. ``within_sd,
         between_sd``: variance components; ``share_within`` = within / (within + between), the part
@@ -48,6 +54,7 @@ def performer_table(
     rows: list[dict[str, object]] = []
     for one in found:
         human = usable(target, one.setting.target_clips, params.transfer.leave_out)
+        human = human[human["player"] != UNKNOWN_PLAYER]
         several = human.groupby("segment")["player"].transform("nunique") >= 2
         human = human[several]
         if human.empty:
@@ -57,17 +64,27 @@ def performer_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _of_players(human: pd.DataFrame, values: Float64) -> tuple[pd.DataFrame, Float64]:
+    """One row a player and place, in the order of the clips, and the mean of their values."""
+    by = ["segment", "player"]
+    place = human.groupby(by, sort=False).ngroup().to_numpy()
+    first = human.drop_duplicates(by)
+    mean = pd.DataFrame(values[human["row"].to_numpy(dtype=int)]).groupby(place).mean()
+    return first, mean.to_numpy(np.float64)
+
+
 def _rows(
     one: Transferred, human: pd.DataFrame, names: list[str], noise: dict[str, float],
     rated: dict[str, float], target: Target, params: Params,
 ) -> list[dict[str, object]]:  # fmt: skip
     p, everything = params.transfer, with_overall(one.values)
-    values = everything[human["row"].to_numpy(dtype=int)]
-    segments = human["segment"].tolist()
-    frame = pd.DataFrame(values, index=human["segment"], columns=names).groupby(level=0)
+    players, values = _of_players(human, everything)
+    segments = players["segment"].tolist()
+    frame = pd.DataFrame(values, index=players["segment"], columns=names).groupby(level=0)
     spread = frame.std(ddof=1)
     sd = spread.to_numpy(np.float64)
-    works = human.groupby("segment")["composition"].first().loc[spread.index].tolist()
+    sd = np.column_stack([sd, sd[:, :-1].mean(axis=1)])  # last, the mean of dimensions
+    works = players.groupby("segment")["composition"].first().loc[spread.index].tolist()
     options = (p.n_bootstrap, p.confidence, p.seed)
     low, high = interval(lambda r: np.asarray(sd[r].mean(axis=0)), works, *options)
     within, between = variance_parts(values, segments)
@@ -78,11 +95,11 @@ def _rows(
         whole = inside + outside
         return np.divide(inside, whole, out=np.full_like(whole, np.nan), where=whole > 0)
 
-    share_low, share_high = interval(share, human["composition"].tolist(), *options)
+    share_low, share_high = interval(share, players["composition"].tolist(), *options)
     dead = _deadpan(one, everything, frame.mean(), target)
     mean = sd.mean(axis=0)
-    rank = (-mean[:-1]).argsort(kind="stable").argsort(kind="stable") + 1
-    return [
+    rank = (-mean[:-2]).argsort(kind="stable").argsort(kind="stable") + 1
+    made: list[dict[str, object]] = [
         {
             "row": one.row.name, "dimension": name, "pieces": human["movement"].nunique(),
             "places": len(sd), "clips": len(human), "intra_sd": mean[i], "low": low[i],
@@ -99,6 +116,24 @@ def _rows(
         }
         for i, name in enumerate(names)
     ]  # fmt: skip
+    return [*made, _mean_of_dimensions(made[:-1], mean[-1], low[-1], high[-1])]
+
+
+def _mean_of_dimensions(
+    rows: Sequence[dict[str, object]], sd: float, low: float, high: float
+) -> dict[str, object]:
+    """The mean over dimensions of each sd, and ratios of these means."""
+    columns = ["within_sd", "between_sd", "label_noise", "rated_within_sd"]
+    mean = pd.DataFrame(rows)[columns].astype(np.float64).mean(skipna=False)
+    return {
+        **{name: rows[0][name] for name in ("row", "pieces", "places", "clips")},
+        **{name: mean[name] for name in columns}, "dimension": MEAN_OF_DIMENSIONS,
+        "intra_sd": sd, "low": low, "high": high,
+        "ratio_between": _ratio(mean["within_sd"], mean["between_sd"]),
+        "ratio_noise": _ratio(mean["within_sd"], mean["label_noise"]),
+        "share_of_rated": _ratio(mean["within_sd"], mean["rated_within_sd"]),
+        "published": published.PERFORMER_SD[MEAN_OF_DIMENSIONS],
+    }  # fmt: skip
 
 
 def _apart(segments: np.ndarray, rows: np.ndarray) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,9 @@ from pianoeval.corpora.manifest import label_matrix, read_labels, read_manifest
 from pianoeval.errors import BadInputError, ConfigError
 from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
+from pianoeval.features.note_store import NOTES, NoteStore
 from pianoeval.features.pooling import PooledStore
+from pianoeval.features.reference import OWN
 from pianoeval.features.sequences import Sequences
 from pianoeval.features.views import SYMBOLIC, View, load_view
 from pianoeval.models.base import Float32, Float64, Fold
@@ -31,14 +33,19 @@ from pianoeval.provenance import sha256_bytes
 from pianoeval.threads import one_thread
 from pianoeval.training.crossval import Labels, Study, usable_rows
 from pianoeval.training.fitted import LAYER_WEIGHTS, label_digest, load_fit, model_key, save_fit
-from pianoeval.training.inputs import check_encoder, describe_inputs, read_inputs
+from pianoeval.training.inputs import (
+    check_encoder,
+    describe_inputs,
+    describe_table,
+    read_inputs,
+    symbolic_matrix,
+)
 from pianoeval.training.predict import with_loss
 from pianoeval.transfer.rows import Row
 
 _log = logging.getLogger(__name__)
 # What the penalty is chosen on and the perceptron stopped by: the novelty of another piece's notes.
 SCHEME = "content"
-NOTES = "notes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +126,15 @@ def load_setting(
         The vectors of the two come from different encoders, or in different columns; no clip of
         the source is labelled.
     ConfigError
-        A view that learns from each render.
+        A view that learns from each render, or a symbolic one with the score's blocks.
     """
-    if params.views[features][view].renders != "average":
+    block = params.views[features][view]
+    if features == SYMBOLIC and block.blocks != OWN:
+        raise ConfigError(
+            "score-referenced symbolic features are not transferred", allowed="blocks: [own]",
+            where=f"views.{features}.{view}", next_step="name another view in transfer.rows",
+        )  # fmt: skip
+    if block.renders != "average":
         raise ConfigError(
             "a view that learns from every render is not transferred", allowed="renders: average",
             where=f"views.{features}.{view}", next_step="name another view in transfer.rows",
@@ -141,7 +154,7 @@ def load_setting(
     return Setting(
         np.concatenate([known.x[rows], new.x]), [known.clips[row] for row in rows], new.clips,
         values[rows], dimensions, manifest, known,
-        with_loss(params.probe, params.views[features][view].loss), _both(known, rows, new),
+        with_loss(params.probe, block.loss), _both(known, rows, new),
     )  # fmt: skip
 
 
@@ -155,12 +168,18 @@ def _target_view(
         row_of = {clip: row for row, clip in enumerate(found)}
         kept = [clip for clip in clips if clip in row_of]
         return View(x[[row_of[clip] for clip in kept]], kept, SYMBOLIC)
-    if features != NOTES:
-        described = describe_inputs(features, view, params, source)
-        for instrument in params.views[features][view].instruments or params.axes.instrument:
-            store = PooledStore(target.pooled(features, instrument))
-            stats = params.views[features][view].stats or store.stats
-            check_encoder(described, store.attrs, stats, store.path)
+    if features == NOTES:
+        blocks = params.views[features][view].blocks
+        tables = [NoteStore(paths.notes).vectors(blocks) for paths in (source, target)]
+        x, found = symbolic_matrix(describe_table(NOTES, tables[0]), tables[1])
+        row_of = {clip: row for row, clip in enumerate(found)}
+        new = load_view(features, view, params, target, clips)
+        return replace(new, x=x[[row_of[clip] for clip in new.clips]])
+    described = describe_inputs(features, view, params, source)
+    for instrument in params.views[features][view].instruments or params.axes.instrument:
+        store = PooledStore(target.pooled(features, instrument))
+        stats = params.views[features][view].stats or store.stats
+        check_encoder(described, store.attrs, stats, store.path)
     return load_view(features, view, params, target, clips)
 
 

@@ -361,6 +361,14 @@ def test_keys_know_what_a_head_reads() -> None:
     assert len({key(one, "ridge") for one in changed}) == 1
 
 
+def test_the_key_of_han_knows_the_seed_that_draws_the_validation_group() -> None:
+    """Which is probe.mlp.seed for every model that stops on it."""
+    seeds = [(42, 42), (43, 42), (42, 43), (43, 43), (44, 42)]
+    keys = {key(probe(mlp={"seed": a}, han={"seed": b}), "han") for a, b in seeds}
+    assert len(keys) == len(seeds)
+    assert key(probe(mlp={"hidden": 64}), "han") == key(probe(), "han")
+
+
 def test_the_loss_of_a_view() -> None:
     assert with_loss(probe(), None) == probe()
     assert with_loss(probe(), "mae").mlp.loss == "mae"

@@ -18,8 +18,9 @@ from pianoeval.ablation.findings import BETTER, SAME, WORSE
 from pianoeval.compare.findings import compare_runs
 from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.paper import show, transfer
-from pianoeval.paper.found import ABSENT, Found, Line
+from pianoeval.paper.found import ABSENT, Found, Line, _stand_ins
 from pianoeval.paper.published import categories, published
+from pianoeval.paper.recipes import Choice
 from pianoeval.paper.runs import figures_of, files_of, make_table
 from pianoeval.transfer import difficulty, performers, shift
 from tests.paper import paper_cases as cases
@@ -279,6 +280,29 @@ def test_difficulty_stands_beside_the_papers(folder: Path) -> None:
     assert "notes a second" in show.as_markdown(found)
 
 
+def test_the_mean_of_all_where_a_dimension_is_called_overall(folder: Path) -> None:
+    """The studio has such a dimension; the paper's number is of the mean."""
+    rows = [
+        row | {"dimension": {"overall": "mean_of_all", "timing": "overall"}.get(name, name)}
+        for row in difficulty_rows() if (name := str(row["dimension"]))
+    ]  # fmt: skip
+    written(folder, "difficulty.csv", rows)
+    found = make_table(cases.recipe("difficulty"), str(folder))
+    sheet = found.beside[1]
+    shown = {row[0]: row[-1] for row in sheet.rows}
+    assert sheet.rows[0][0] == "mean_of_all"
+    assert shown["mean_of_all"] == 0.623
+    assert math.isnan(float(shown["overall"]))
+    assert "'mean_of_all' is the mean" in " ".join(show.words(found))
+
+
+def test_instruments_other_than_six_are_told() -> None:
+    three = cases.CHOICE.instruments
+    assert any(" and ".join(three) in text for text in _stand_ins(cases.recipe("table1")))
+    six = cases.recipe("table1", Choice(corpus="studio"))
+    assert not any("six instruments" in text for text in _stand_ins(six))
+
+
 def test_difficulty_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     made = cases.recipe("difficulty")
     (tmp_path / "params.yaml").write_text((folder / "params.yaml").read_text("utf-8"), "utf-8")
@@ -291,6 +315,24 @@ def test_difficulty_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
         make_table(made, str(tmp_path))
     written(tmp_path, "difficulty.csv", difficulty_rows()[:3])
     assert make_table(made, str(tmp_path)).missing[0].startswith("transkun-mean/ridge: not in")
+
+
+def test_the_papers_spread_stands_beside_the_mean_of_sds(folder: Path) -> None:
+    names = ("timing", "overall", "mean_of_dimensions")
+    rows = [
+        dict.fromkeys(transfer._PERFORMERS) | {"row": "transkun-mean/ridge", "dimension": name,
+        "intra_sd": 0.01 * i}
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    written(folder, "performers.csv", rows)
+    found = make_table(cases.recipe("performers"), str(folder))
+    [sheet] = found.beside
+    lines = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+    paper = {str(line["dimension"]): line["paper"] for line in lines}
+    assert (paper["mean_of_dimensions"], paper["timing"]) == (0.020, 0.022)
+    assert math.isnan(float(str(paper["overall"])))
+    assert [line["dimension"] for line in lines][-1] == "timing"
+    assert "mean of each dimension's sd" in " ".join(show.words(found))
 
 
 def test_shift_is_shown_as_it_stands(folder: Path) -> None:

@@ -77,6 +77,19 @@ def test_a_table_is_one_command(call: Callable[..., Outcome]) -> None:
     assert line.split()[5] not in again
 
 
+def test_all_leaves_out_what_the_choice_cannot_make(call: Callable[..., Outcome]) -> None:
+    """Log-mel has one layer, and one instrument cannot be left out; the rest can be made."""
+    chosen = ("--corpus", "studio", "--audio", "mel", "--instrument", "grand")
+    status, out, err = call("--all", *chosen, "--params")
+    assert status == 0, err
+    assert "table2: " in err
+    assert "soundfonts: " in err
+    assert set(yaml.safe_load(out)["views"]) >= {"symbolic", "mel"}
+    status, _, err = call("--all", "--audio", "nope", "--params")
+    assert status == 1
+    assert "'nope' is not known" in err
+
+
 def test_what_it_costs(
     call: Callable[..., Outcome], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

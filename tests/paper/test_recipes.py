@@ -244,6 +244,23 @@ def test_cost_counts_fits_and_what_is_not_encoded(
     assert f"{found.items:,} items" in found.text
 
 
+def test_cost_counts_every_training_on_renders_and_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ridge on one render; on both, without each, and on each alone. ASAP has not been ingested."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIANOEVAL_CACHE", str(tmp_path / "cache"))
+    two = Choice(corpus="studio", audio=("mel",), instruments=("grand", "upright"))
+    found = cost(cases.recipe("soundfonts", two), cases.DATA)
+    assert found.fits == (1 + 1 + 2 * 2) * 2 * cases.PARAMS.folds.n_folds
+    assert not found.unknown
+    asked = cost(cases.recipe("difficulty", two), cases.DATA)
+    assert asked.unknown == ["asap"]
+    assert asked.encodes
+    assert "all clips of asap" in asked.text
+    assert "nothing is encoded" not in asked.text
+
+
 def test_words_name_nothing_twice() -> None:
     said = [text for name in dir(words) if name.isupper() for text in getattr(words, name)]
     assert len(set(said)) == len(said)

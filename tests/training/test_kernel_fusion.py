@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,11 @@ def test_it_hears_what_both_views_hear(corpus: Corpus) -> None:
     assert (1 - residual > 0.15).all()
 
 
-def test_labels_of_the_reported_fold_change_nothing(corpus: Corpus) -> None:
-    params = make_params(RIDGES, ["kernel"], **SMALL)
+@pytest.mark.parametrize(
+    "option", [{}, {"huber_deltas": [0.0, 1.0]}, {"targets": "rank"}, {"targets": "group"}]
+)
+def test_labels_of_the_reported_fold_change_nothing(corpus: Corpus, option: dict[str, Any]) -> None:
+    params = make_params(RIDGES, ["kernel"], kernel_ridge=SMALL["kernel_ridge"] | option)
     before = corpus.fuse(params)
     _, test = rows_of(corpus, "movement", 0)
     corpus.y[test] = np.random.default_rng(9).random((len(test), 2))
@@ -59,9 +63,10 @@ def test_it_is_trained_once(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(kernels, "predict_views", never)
     pd.testing.assert_frame_equal(corpus.fuse(params), first)
-    other = make_params(RIDGES, ["kernel"], kernel_ridge={"lambdas": [0.3]})
-    with pytest.raises(AssertionError, match="trained again"):
-        corpus.fuse(other)
+    for changed in ({"lambdas": [0.3]}, {"huber_deltas": [1.0]}, {"targets": "rank"}):
+        other = make_params(RIDGES, ["kernel"], kernel_ridge=SMALL["kernel_ridge"] | changed)
+        with pytest.raises(AssertionError, match="trained again"):
+            corpus.fuse(other)
 
 
 def test_two_models_of_one_view_count_once(corpus: Corpus) -> None:

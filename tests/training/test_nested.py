@@ -102,6 +102,24 @@ def test_labels_of_the_reported_fold_are_out_of_reach(study: Study, folds: pd.Da
     assert predict_nested(other, third, "ridge").tobytes() != one.tobytes()
 
 
+@pytest.mark.parametrize("model", ["ridge", "kernel_ridge"])
+def test_edges_of_grids_are_told_of_reported_folds_alone(
+    study: Study, folds: pd.DataFrame, model: ModelName, caplog: pytest.LogCaptureFixture
+) -> None:
+    [fold, *_] = make_scheme(study, folds, "segment")
+    far = {"lambdas": [1e8, 1e9]}
+    probe = study.probe.model_copy(
+        update={name: getattr(study.probe, name).model_copy(update=far)
+                for name in ("ridge", "kernel_ridge")}
+    )  # fmt: skip
+    predict_nested(replace(study, probe=probe), fold, model)
+    assert "edge" not in caplog.text
+    assert "smallest" not in caplog.text
+    assert "largest" not in caplog.text
+    PROBES[model].predict([fold], probe, study.run)
+    assert "probe." in caplog.text
+
+
 def test_they_are_items_of_the_cache(
     study: Study, folds: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

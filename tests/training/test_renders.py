@@ -339,6 +339,8 @@ def test_names_of_rows() -> None:
 def test_refusals(corpus: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="two instruments or more"):
         whole(("grand",))
+    with pytest.raises(ConfigError, match=r"views\.mel\.mel-each"):
+        whole(("grand",), "views.mel.mel-each")
     with pytest.raises(ConfigError, match="no instrument"):
         whole(())
     _, fold, _ = ordinary()

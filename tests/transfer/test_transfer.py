@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from pianoeval.cache import Item, ItemCache
 from pianoeval.corpora.fetch import get_corpus
 from pianoeval.corpora.manifest import read_labels, read_manifest, write_labels, write_manifest
 from pianoeval.errors import BadInputError, ConfigError
+from pianoeval.evaluate.protocol.groups import UNKNOWN_PLAYER
+from pianoeval.features.note_store import write_notes
 from pianoeval.features.pooling import pool_store
 from pianoeval.features.views import load_view
 from pianoeval.models.base import Standardiser
@@ -30,12 +33,13 @@ from pianoeval.store import RaggedStore, write_store
 from pianoeval.tablefile import read_table
 from pianoeval.transfer import predict
 from pianoeval.transfer.difficulty import difficulty_table
-from pianoeval.transfer.performers import rated_spread
+from pianoeval.transfer.performers import performer_table, rated_spread
 from pianoeval.transfer.predict import load_setting, make_fold, predict_rows
+from pianoeval.transfer.published import MEAN_OF_DIMENSIONS, PERFORMER_SD
 from pianoeval.transfer.reports import transfer_corpus
 from pianoeval.transfer.rows import find_rows
 from pianoeval.transfer.shift import refusals
-from pianoeval.transfer.target import known_segments, read_target
+from pianoeval.transfer.target import known_segments, read_target, with_mean
 from stages import degrade, fetch, ingest, symbolic
 
 PIECES = {
@@ -186,6 +190,45 @@ def test_vectors_of_another_encoder_are_refused(workspace: Path) -> None:
     assert np.isfinite(found[0].values).all()
 
 
+def write_toy_notes(paths: CorpusPaths, lacks: str) -> None:
+    """Two notes a clip; of the first clip none has a value of the column ``lacks``."""
+    clips = read_manifest(paths.manifest)["clip"].tolist()
+    n = 2 * len(clips)
+    rng = np.random.default_rng(len(clips))
+    notes = pd.DataFrame(rng.normal(size=(n, 2)).astype(np.float32), columns=["pitch", "velocity"])
+    notes.loc[:1, lacks] = np.nan
+    zero = np.zeros(n, np.int32)
+    notes = notes.assign(onset_s=np.tile([0.0, 1.0], len(clips)), beat=zero, measure=zero)
+    notes.attrs["blocks"] = {"own": ["pitch", "velocity"]}
+    about = pd.DataFrame({"clip": clips, "start": np.arange(0, n, 2), "length": 2, "metre": "none"})
+    paths.notes.mkdir(parents=True)
+    write_notes((notes, about), paths.notes)
+
+
+def test_what_notes_lack_is_told_in_the_columns_of_the_source(workspace: Path) -> None:
+    """Both corpora have one pattern of absence, but not the same."""
+    data = settings()
+    data["axes"]["features"] = ["notes"]
+    data["views"] = {"notes": {"notes": {"blocks": ["own"], "models": ["ridge"]}}}
+    params, source, target = both(parse_params(data))
+    write_toy_notes(source, "velocity")
+    write_toy_notes(target, "pitch")
+    own = load_view("notes", "notes", params, target, read_manifest(target.manifest)["clip"])
+    assert own.x[:, -1].tolist() == [1.0] + [0.0] * (len(own.x) - 1)
+    setting = load_setting("notes", "notes", params, source, target)
+    new = setting.x[setting.n_source :]
+    np.testing.assert_array_equal(new[:, :-1], own.x[:, :-1])
+    assert not new[:, -1].any(), "the source's column says that there is no velocity"
+    assert np.isnan(new[0]).any()
+
+
+def test_symbolic_features_beside_the_score_are_refused(workspace: Path) -> None:
+    data = settings()
+    data["views"]["symbolic"]["symbolic"] |= {"blocks": ["difference", "score"]}
+    with pytest.raises(ConfigError, match="score-referenced symbolic features"):
+        load_setting("symbolic", "symbolic", *both(parse_params(data)))
+
+
 def test_a_view_of_each_render_is_refused(workspace: Path) -> None:
     data = settings()
     data["axes"]["features"] = ["mel"]
@@ -212,7 +255,7 @@ def test_all_is_written_and_the_same_bytes_whatever_the_workers(workspace: Path)
     assert set(shift["row"]) == set(ROWS)
     performers = pd.read_csv(target.results / "performers.csv")
     assert sorted(performers.loc[performers["row"] == ROWS[0], "rank"].dropna()) == list(
-        range(1, 1 + len(performers[performers["row"] == ROWS[0]]) - 1)
+        range(1, 1 + len(performers[performers["row"] == ROWS[0]]) - 2)  # of no single dimension
     )
     table = read_table(target.transfer)
     assert len(table) == len(ROWS) * table["clip"].nunique() * table["dimension"].nunique()
@@ -227,6 +270,48 @@ def test_performers_are_the_sd_by_hand(workspace: Path) -> None:
     for dimension, rows in table.groupby("dimension"):
         sds = [g["prediction"].std() for _, g in rows.groupby("segment") if len(g) > 1]
         assert found.loc[(ROWS[0], dimension), "intra_sd"] == pytest.approx(np.mean(sds), abs=1e-6)
+
+
+def test_the_papers_spread_stands_beside_the_mean_of_the_dimensions_sds(workspace: Path) -> None:
+    params, source, paths = both()
+    target = read_target(paths, source, params.midi)
+    [found] = predict_rows(find_rows(params)[:1], params, source, paths, ItemCache())
+    rng = np.random.default_rng(0)
+    found.values[:] = 0.1 * rng.normal(size=found.values.shape)
+    table = performer_table([found], target, source, params).set_index("dimension")
+    single = table.loc[found.setting.dimensions]
+    whole = table.loc[MEAN_OF_DIMENSIONS]
+    for column in ("intra_sd", "within_sd", "between_sd"):
+        assert whole[column] == pytest.approx(single[column].mean(), rel=1e-12)
+    assert whole["low"] < whole["intra_sd"] < whole["high"]
+    assert whole["ratio_between"] == pytest.approx(whole["within_sd"] / whole["between_sd"])
+    assert whole["published"] == 0.020
+    mean = table.loc[with_mean(found.setting.dimensions)[-1]]
+    assert mean["intra_sd"] < 0.8 * whole["intra_sd"], "independent dimensions cancel in their mean"
+    assert np.isnan(mean["published"])
+    assert table["published"].notna().sum() == 1 + sum(
+        name in PERFORMER_SD for name in found.setting.dimensions
+    )
+
+
+def test_clips_of_one_performer_count_as_one_and_unknown_ones_not(workspace: Path) -> None:
+    params, source, paths = both()
+    target = read_target(paths, source, params.midi)
+    [found] = predict_rows(find_rows(params)[:1], params, source, paths, ItemCache())
+    clips = target.clips.copy()
+    human = clips[~clips["is_score_render"]]
+    place = human.groupby("segment").filter(lambda rows: len(rows) == 3)["segment"].iloc[0]
+    names = human.index[human["segment"] == place].tolist()
+    row = [found.setting.target_clips.index(name) for name in names]
+    clips.loc[clips["segment"] != place, "player"] = UNKNOWN_PLAYER
+    clips.loc[names, "player"] = ["a", "b", "a"]
+    found.values[row, 0] = [1.0, 5.0, 2.0]
+    table = performer_table([found], replace(target, clips=clips), source, params)
+    first = table.set_index("dimension").loc[found.setting.dimensions[0]]
+    assert first["places"] == 1
+    assert first["intra_sd"] == pytest.approx(np.std([1.5, 5.0], ddof=1))
+    clips.loc[names, "player"] = ["a", UNKNOWN_PLAYER, UNKNOWN_PLAYER]
+    assert performer_table([found], replace(target, clips=clips), source, params).empty
 
 
 def test_difficulty_is_found_where_it_was_put_and_not_through_the_controls(
