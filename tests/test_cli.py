@@ -323,7 +323,7 @@ def test_corpus_list_says_what_is_here(
         return {line.split()[0]: line for line in lines}
 
     before = listed()
-    assert set(before) == {"studio", "percepiano", "folder"}
+    assert set(before) == {"studio", "percepiano", "asap", "folder"}
     assert "comes with music21" in before["studio"]
     assert "pianoeval corpus get folder --from DIR" in before["folder"]
     pianoeval("corpus", "get", "folder", "--from", str(recordings))

@@ -215,7 +215,7 @@ def test_diagnostics_and_maps(evaluated: CorpusPaths) -> None:
     best = found["schemes"]["movement"]
     assert set(best["models"]) == {"symbolic/ridge", "mel/ridge"}  # mel-quiet is worse than mel
     assert set(best) == {
-        "n_clips", "n_clusters", "models", "best", "error_correlation", "calibration",
+        "n_clips", "n_clusters", "models", "best", "error_correlation", "fusions", "calibration",
         "residuals", "groups", "pairs",
     }  # fmt: skip
     residuals = pd.DataFrame(best["residuals"]).set_index("covariate")

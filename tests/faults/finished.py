@@ -14,9 +14,9 @@ from workspaces import ROOT
 STAGES = (
     ("fetch", "studio"), ("ingest", "studio"), ("degrade", "studio"), ("render", "studio", "grand"),
     ("contours", "studio"), ("embed", "studio", "mel", "grand"), ("pool", "studio", "mel", "grand"),
-    ("symbolic", "studio"), ("folds", "studio"), ("audit", "studio"),
-    ("probe", "studio", "symbolic"), ("probe", "studio", "mel"), ("evaluate", "studio"),
-    ("examples", "studio"), ("report",),
+    ("symbolic", "studio"), ("notes", "studio"), ("folds", "studio"), ("audit", "studio"),
+    ("probe", "studio", "symbolic"), ("probe", "studio", "mel"), ("fuse", "studio"),
+    ("evaluate", "studio"), ("examples", "studio"), ("report",),
 )  # fmt: skip
 """Module and arguments of every stage, in an order in which they can run."""
 

@@ -87,7 +87,7 @@ def test_dvc_is_given_no_other_folder_that_several_stages_fill() -> None:
     corpus = "data/${item.corpus}"
     assert joined == {
         ("evaluate", f"{corpus}/features"), ("evaluate", f"{corpus}/predictions"),
-        ("report", "data/evaluated"),
+        ("report", "data/evaluated"), ("fuse", f"{corpus}/features"),
     }  # fmt: skip
     # features/<features> of probe, too, which the name of its axis hides from the line above.
     assert f"{corpus}/features/${{item.features}}" in stages["probe"]["deps"]
