@@ -11,7 +11,7 @@ import pandas as pd
 
 from pianoeval.atomic import write_output
 from pianoeval.corpora.manifest import read_labels, read_manifest
-from pianoeval.errors import MissingAssetError
+from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.evaluate.comparisons import (
     compare_models,
     compared_metrics,
@@ -26,6 +26,7 @@ from pianoeval.evaluate.state import Evaluation
 from pianoeval.evaluate.summary import summarise
 from pianoeval.evaluate.tables import results_table
 from pianoeval.fusions import predicted_sources, usable_fusions
+from pianoeval.joins import SOURCE
 from pianoeval.params import Params
 from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
@@ -45,6 +46,8 @@ def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.Da
     MissingAssetError
         One of the files is absent: the folder is the output of several stages, and DVC cannot
         tell a part of it from the whole.
+    CorruptDataError
+        A file is that of other features: two have changed places.
     """
     absent = [name for name in features if not paths.predictions(name).is_file()]
     if absent:
@@ -59,6 +62,11 @@ def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.Da
     found: dict[str, pd.DataFrame] = {}
     for name in features:
         table = read_table(paths.predictions(name))
+        if table.attrs.get(SOURCE, name) != name:
+            raise CorruptDataError(
+                f"predictions of '{table.attrs[SOURCE]}'", where=paths.predictions(name),
+                allowed=f"those of '{name}'", next_step="dvc checkout   (or: dvc repro)",
+            )  # fmt: skip
         found |= {str(v): part.drop(columns=VIEW) for v, part in table.groupby(VIEW, sort=False)}
     return found
 

@@ -19,10 +19,11 @@ from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.features.note_store import NOTES
 from pianoeval.features.views import SYMBOLIC
 from pianoeval.fusions import usable_fusions
+from pianoeval.joins import SOURCE
 from pianoeval.models.base import Float64, Fold, FoldPrediction
 from pianoeval.models.fusion import Blend, average, stacked, weighted
 from pianoeval.params import Params
-from pianoeval.params_fusion import FusionMethod, FusionView
+from pianoeval.params_fusion import FUSION, FusionMethod, FusionView
 from pianoeval.paths import CorpusPaths
 from pianoeval.progress import Meter
 from pianoeval.threads import one_thread
@@ -77,7 +78,7 @@ def fuse_corpus(
         tables.append(table.assign(features=name))
         weights += [{"features": name, **row} for row in learned]
     found = pd.concat(tables[1:] or tables, ignore_index=True)
-    found.attrs[WEIGHTS] = weights
+    found.attrs |= {WEIGHTS: weights, SOURCE: FUSION}
     return found
 
 

@@ -27,6 +27,7 @@ from pianoeval.evaluate.protocol.controls import MARK, curve_view, render_view
 from pianoeval.evaluate.protocol.splits import skipped_schemes
 from pianoeval.features.note_store import NOTES
 from pianoeval.features.views import SYMBOLIC, load_view
+from pianoeval.joins import SOURCE
 from pianoeval.models.registry import ENSEMBLE
 from pianoeval.params import LossName, ModelName, Params, ProbeParams
 from pianoeval.paths import CorpusPaths
@@ -87,7 +88,9 @@ def predict_features(
     _check_folds(params, paths.corpus, manifest, folds)
     if features in (SYMBOLIC, NOTES) and manifest["midi_path"].isna().all():
         _log.warning("no clip has MIDI: %s features are left out", features)
-        return no_predictions().assign(features=pd.Series([], dtype="str"))
+        empty = no_predictions().assign(features=pd.Series([], dtype="str"))
+        empty.attrs[SOURCE] = features
+        return empty
     tables: list[pd.DataFrame] = []
     weights: list[dict[str, Any]] = []
     for name, wanted in views.items():
@@ -110,7 +113,7 @@ def predict_features(
         tables += [table.assign(features=key) for key, table in found.items()]
         weights += [{"features": name, **row} for row in own.attrs.get(LAYER_WEIGHTS, [])]
     joined = pd.concat([bare(table) for table in tables], ignore_index=True)
-    joined.attrs[LAYER_WEIGHTS] = weights
+    joined.attrs |= {LAYER_WEIGHTS: weights, SOURCE: features}
     return joined
 
 

@@ -77,9 +77,9 @@ AS_WRITTEN = "probe.ridge.inner_folds=3"
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ("views.mel.mel.models=[ridge,extra_trees]", {"probe@studio-mel"}),
+        ("views.mel.mel.models=[ridge,extra_trees]", {"probe@studio-mel", "fuse@studio"}),
         pytest.param(
-            AS_WRITTEN, {"audit@studio", *PROBES},
+            AS_WRITTEN, {"audit@studio", "fuse@studio", *PROBES},
             marks=pytest.mark.skipif(not FULL, reason="make faults: twice as long"),
         ),
     ],
@@ -123,10 +123,13 @@ def test_an_ablation_runs_what_is_below_it_and_moves_what_that_reads(
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ("folds.n_folds=5", {"folds@studio", "audit@studio", *PROBES, "evaluate@studio"}),
+        (
+            "folds.n_folds=5",
+            {"folds@studio", "audit@studio", "fuse@studio", *PROBES, "evaluate@studio"},
+        ),
         ("evaluate.n_bootstrap=150", {"evaluate@studio"}),
         ("report.audio=never", {"examples@studio"}),
-        ("axes.features=[symbolic]", {"evaluate@studio"}),
+        ("axes.features=[symbolic]", {"fuse@studio", "evaluate@studio"}),
     ],
 )
 def test_every_cheap_change_works_in_an_empty_clone(

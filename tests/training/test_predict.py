@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pianoeval.cache import ItemCache, item_key
-from pianoeval.errors import BadInputError, ConfigError, PianoevalError
+from pianoeval.errors import BadInputError, ConfigError, CorruptDataError, PianoevalError
 from pianoeval.evaluate.corpus import read_predictions
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.features.views import View
@@ -223,10 +224,16 @@ def test_recordings_without_midi_leave_symbolic_features_out(
     assert "no clip has MIDI: symbolic features are left out" in caplog.text
     pd.testing.assert_frame_equal(empty, full.iloc[:0])
     paths.predictions("mel").parent.mkdir(parents=True, exist_ok=True)
-    write_table(full.assign(features="mel"), paths.predictions("mel"))
+    mel = full.assign(features="mel")
+    mel.attrs["source"] = "mel"
+    write_table(mel, paths.predictions("mel"))
     write_table(empty, paths.predictions("symbolic"))
     assert list(read_predictions(paths, ["symbolic", "mel"])) == ["mel"]
     assert read_predictions(paths, ["symbolic"]) == {}
+    shutil.copyfile(paths.predictions("symbolic"), paths.predictions("mel"))
+    with pytest.raises(CorruptDataError, match="predictions of 'symbolic'") as error:
+        read_predictions(paths, ["symbolic", "mel"])
+    assert error.value.next_step
     one = corpus["manifest"]["midi_path"].where(corpus["manifest"].index > 0, "source/midi/a.mid")
     corpus["manifest"] = corpus["manifest"].assign(midi_path=one)
     with pytest.raises(PianoevalError, match="no such table"):
