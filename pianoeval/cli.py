@@ -11,7 +11,7 @@ import logging
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -25,8 +25,13 @@ from pianoeval.commands.embed import embed
 from pianoeval.commands.encoder import encoder_app, fetch_pinned
 from pianoeval.commands.options import JsonOption, console
 from pianoeval.commands.paper import paper
+from pianoeval.commands.rank import rank
 from pianoeval.commands.score import score
 from pianoeval.errors import ConfigError, PianoevalError, printable
+
+if TYPE_CHECKING:
+    from pianoeval.params import Params
+    from pianoeval.paths import CorpusPaths
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +45,7 @@ app.add_typer(encoder_app, name="encoder")
 app.command()(embed)
 app.command()(ablate)
 app.command()(paper)
+app.command()(rank)
 app.command()(score)
 
 
@@ -178,7 +184,9 @@ def compare(
 @app.command()
 def export(
     corpus: Annotated[str, typer.Argument(help="A corpus with features, labels and results.")],
-    model: Annotated[str, typer.Argument(help="VIEW/ridge, as in the report: transkun-4/ridge.")],
+    model: Annotated[
+        str, typer.Argument(help="VIEW/ridge, as in the report: transkun-4/ridge; or a ranker.")
+    ],
     out: Annotated[Path, typer.Option(help="New folder for the model and its card.")],
 ) -> None:
     """Train a model on all labelled clips and write it with a model card."""
@@ -191,18 +199,38 @@ def export(
     from pianoeval.training.final import train_final
 
     view, slash, name = model.partition("/")
+    params = load_params()
+    if model in params.rank.rankers:
+        _export_ranker(CorpusPaths(corpus), params, model, out)
+        return
     if not slash:
         raise ConfigError(
-            f"'{model}' names no model", allowed="VIEW/ridge",
+            f"'{model}' names no model",
+            allowed=", ".join(["VIEW/ridge", *params.rank.rankers]),
             next_step=f"pianoeval export {corpus} {model}/ridge --out {out}",
         )  # fmt: skip
-    trained = train_final(CorpusPaths(corpus), load_params(), view, name)
+    trained = train_final(CorpusPaths(corpus), params, view, name)
     report = load_corpus_report(CorpusPaths(corpus), [], results_only=True)
     card = model_card(trained.config, report)
     known = trained.config | {"quality": quality(trained.config, report)}
     save_exported(replace(trained, config=known), out, card)
     typer.echo(f"{model} is in {out}: read {out / 'README.md'} before you pass it on")
     typer.echo(f"next: pianoeval score FILE... --model {out}")
+
+
+def _export_ranker(paths: CorpusPaths, params: Params, name: str, out: Path) -> None:
+    from pianoeval.cache import ItemCache
+    from pianoeval.report import load_corpus_report
+    from pianoeval.report.ranker_card import ranker_card, ranker_quality
+    from pianoeval.training.final_ranker import train_ranker
+    from pianoeval.training.ranker import save_ranker
+
+    report = load_corpus_report(paths, [], results_only=True)
+    trained = train_ranker(paths, params, name, ItemCache())
+    config = trained.config | {"quality": ranker_quality(trained.config, report)}
+    save_ranker(replace(trained, config=config), out, ranker_card(config, report))
+    typer.echo(f"{name} is in {out}: read {out / 'README.md'} before you pass it on")
+    typer.echo(f"next: pianoeval rank FILE FILE... --model {out}")
 
 
 @app.command("params")

@@ -53,13 +53,20 @@ def join_predictions(paths: CorpusPaths, params: Params) -> None:
     join(paths.workspace, paths.root / "predictions", _predictions(paths, params))
 
 
+def join_ranked(paths: CorpusPaths, params: Params) -> None:
+    """Before ``evaluate_rank``: all predictions."""
+    join(paths.workspace, paths.root / "predictions", _predictions(paths, params))
+
+
 def join_corpora(corpora: Sequence[CorpusPaths], params: Params) -> None:
     """Before ``report``: receipts and examples of every corpus, and what they speak of."""
     for paths in corpora:
         beside = [paths.clips, paths.audit]
         bring(paths.workspace, [*beside, *_predictions(paths, params)])
     if corpora:
-        written = [file for paths in corpora for file in (paths.evaluated, paths.examples)]
+        written = [
+            file for paths in corpora for file in (paths.evaluated, paths.ranked, paths.examples)
+        ]
         join(corpora[0].workspace, corpora[0].evaluated.parent, written)
 
 

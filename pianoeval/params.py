@@ -34,6 +34,8 @@ from pianoeval.params_probe import RidgeParams as RidgeParams
 from pianoeval.params_probe import SequenceParams as SequenceParams
 from pianoeval.params_probe import TreeParams as TreeParams
 from pianoeval.params_probe import ViewParams as ViewParams
+from pianoeval.params_rank import RankerParams as RankerParams
+from pianoeval.params_rank import RankParams as RankParams
 from pianoeval.params_transfer import TransferParams as TransferParams
 
 Scheme = Literal[
@@ -234,6 +236,7 @@ class Params(Block):
     views: dict[str, dict[str, ViewParams]] = Field(description="by features, then by name")
     fusion: FusionParams = FusionParams()
     probe: ProbeParams
+    rank: RankParams = RankParams()
     evaluate: EvaluateParams
     report: ReportParams
     transfer: TransferParams = TransferParams()

@@ -14,6 +14,7 @@ from pianoeval.errors import ConfigError
 from pianoeval.fusions import fusion_faults
 from pianoeval.params import Block, Params
 from pianoeval.paths import workspace_root
+from pianoeval.rankings import rank_faults
 from pianoeval.yamlfile import read_yaml
 
 #: The pipeline's own ``params.yaml``: a link in the repository, a copy in a wheel.
@@ -106,7 +107,7 @@ def _check_names(params: Params, path: Path) -> None:
         names = getattr(axes, axis)
         if len(set(names)) < len(names):
             raise _bad_name(f"axes.{axis} names one twice", path, "each name once")
-    for where, what, allowed in fusion_faults(params):
+    for where, what, allowed in [*fusion_faults(params), *rank_faults(params)]:
         raise _bad_name(f"{where}: {what}", path, allowed)
     views = [name for group in params.views.values() for name in group] + [*params.fusion.views]
     for name in views:

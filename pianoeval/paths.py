@@ -117,6 +117,19 @@ class CorpusPaths:
         return self.root / "predictions" / f"{features}.parquet"
 
     @property
+    def ranks(self) -> Path:
+        """What rankers say of pairs of takes, and the codes that they learned."""
+        return self.root / "ranks"
+
+    @property
+    def rank_pairs(self) -> Path:
+        return self.ranks / "pairs.parquet"
+
+    @property
+    def rank_codes(self) -> Path:
+        return self.ranks / "codes.parquet"
+
+    @property
     def transfer(self) -> Path:
         """What models of another corpus predict of this one."""
         return self.root / "transfer.parquet"
@@ -125,6 +138,11 @@ class CorpusPaths:
     def evaluated(self) -> Path:
         """Receipt of an evaluation: what the report stage depends on."""
         return self.workspace / "data" / "evaluated" / f"{self.corpus}.json"
+
+    @property
+    def ranked(self) -> Path:
+        """Receipt of an evaluation of rankers, beside the other."""
+        return self.workspace / "data" / "evaluated" / f"{self.corpus}.ranking.json"
 
     @property
     def examples(self) -> Path:

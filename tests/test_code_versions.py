@@ -66,6 +66,17 @@ STEPS = {
     "nested": Step("training.nested", apart=("features.views", "features.pooling")),
     "gated": Step("training.gating"),
     "kernel": Step("training.kernels"),
+    "rank": Step(
+        "training.rank",
+        apart=(
+            "features.views",
+            "features.pooling",
+            "rankings",
+            "encoders.registry",
+            "encoders.speed",
+            "encoders.inventory",
+        ),
+    ),
 }
 
 

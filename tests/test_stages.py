@@ -48,6 +48,7 @@ STAGES = {
     "fetch@studio", "ingest@studio", "degrade@studio", "render@studio-grand", "contours@studio",
     "embed@studio-mel-grand", "pool@studio-mel-grand", "symbolic@studio", "notes@studio",
     "folds@studio", "audit@studio", "probe@studio-symbolic", "probe@studio-mel", "fuse@studio",
+    "rank@studio", "evaluate_rank@studio",
     "evaluate@studio", "examples@studio", "report",
 }  # fmt: skip
 
@@ -124,7 +125,8 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_concerns(
     data["views"]["mel"]["mel"]["level"] = False
     write_params(folder, data)
     assert repro(folder) == {
-        "probe@studio-mel", "fuse@studio", "evaluate@studio", "examples@studio", "report",
+        "probe@studio-mel", "fuse@studio", "rank@studio", "evaluate_rank@studio",
+        "evaluate@studio", "examples@studio", "report",
     }  # fmt: skip
     after = results(folder)
     key = ["scheme", "subset", "features", "model", "dimension", "metric"]

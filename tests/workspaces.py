@@ -32,6 +32,14 @@ def small_params() -> dict[str, Any]:
     }
     data["fusion"] = {}  # of views that are not here
     data["probe"] |= {"ensemble": ["ridge"]}
+    quick = {"hidden": 8, "projection": 4, "max_epochs": 3}
+    data["rank"] |= {
+        "permutations": 19,
+        "rankers": {
+            "difference": {"views": ["symbolic"], "approach": "difference"},
+            "contrastive": {"views": ["mel"], "approach": "contrastive", **quick},
+        },
+    }
     data["evaluate"] |= {"n_bootstrap": 200}
     return data
 

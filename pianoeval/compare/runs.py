@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pianoeval.compare.places import PARAMS, Place
 from pianoeval.corpora.manifest import read_labels, read_manifest
 from pianoeval.errors import BadInputError, ConfigError, CorruptDataError
-from pianoeval.evaluate.corpus import VIEW
+from pianoeval.evaluate.predicted import VIEW
 from pianoeval.evaluate.protocol.baselines import LOOKUPS, TRAINING_MEAN, lookup_predictions
 from pianoeval.evaluate.protocol.controls import base_view
 from pianoeval.evaluate.tables import ModelKey

@@ -140,20 +140,20 @@ def compare_models(
     chosen = {key: predictions[key] for key in keys}
     found: dict[str, Any] = {"scheme": scheme, "subset": subset, "metric": metric}
     drawn = [means[key][metric] for key in keys]
-    found |= _value_columns(model_names(keys), drawn, first, second, params.confidence)
+    found |= value_columns(model_names(keys), drawn, first, second, params.confidence)
     items = make_items(metric, design, y, averaged, params.margins)
-    unit = _unit(scheme, design, manifest)
-    found |= _group_columns(items, design, chosen, first, second, unit, params)
+    unit = held_out_unit(scheme, design, manifest)
+    found |= group_columns(items, design, chosen, first, second, unit, params)
     found |= clip_columns(y, chosen, first, second)
     found |= correlation_columns(y, chosen, first, second)
-    return _rows(found, len(first), params.confidence)
+    return verdict_rows(found, len(first), params.confidence)
 
 
 def _is_defined(one: Resampled | None) -> bool:
     return one is not None and bool(np.isfinite(one.value[-1]))
 
 
-def _value_columns(
+def value_columns(
     names: Sequence[str], drawn: Sequence[Resampled], first: Places, second: Places,
     confidence: float,
 ) -> dict[str, Any]:  # fmt: skip
@@ -168,7 +168,7 @@ def _value_columns(
     }  # fmt: skip
 
 
-def _rows(found: Mapping[str, Any], n_pairs: int, confidence: float) -> list[dict[str, Any]]:
+def verdict_rows(found: Mapping[str, Any], n_pairs: int, confidence: float) -> list[dict[str, Any]]:
     """Columns, or one value for all pairs, as rows of plain values, each with its verdict."""
     columns = {
         name: values.tolist() if isinstance(values, np.ndarray) else [values] * n_pairs
@@ -201,7 +201,7 @@ def _intervals(
     return low, high
 
 
-def _unit(scheme: str, design: Design, manifest: pd.DataFrame) -> tuple[str, Index] | None:
+def held_out_unit(scheme: str, design: Design, manifest: pd.DataFrame) -> tuple[str, Index] | None:
     """Name and codes (n,) of what the scheme holds out, where that is more than content groups."""
     if scheme not in UNITS:
         return None
@@ -209,10 +209,10 @@ def _unit(scheme: str, design: Design, manifest: pd.DataFrame) -> tuple[str, Ind
     return UNITS[scheme], np.unique(labels.loc[list(design.clips)], return_inverse=True)[1]
 
 
-def _group_columns(
+def group_columns(
     items: Items,
     design: Design,
-    predictions: Mapping[ModelKey, Array],
+    predictions: Mapping[Any, Array],
     first: Places,
     second: Places,
     unit: tuple[str, Index] | None,

@@ -11,7 +11,6 @@ import pandas as pd
 
 from pianoeval.atomic import write_output
 from pianoeval.corpora.manifest import read_labels, read_manifest
-from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.evaluate.comparisons import (
     compare_models,
     compared_metrics,
@@ -19,6 +18,7 @@ from pianoeval.evaluate.comparisons import (
     comparisons_table,
 )
 from pianoeval.evaluate.diagnostics.assemble import diagnostics
+from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.receipt import read_audit
 from pianoeval.evaluate.quarantined import quarantined_clips
 from pianoeval.evaluate.results import evaluate_state
@@ -26,7 +26,6 @@ from pianoeval.evaluate.state import Evaluation
 from pianoeval.evaluate.summary import summarise
 from pianoeval.evaluate.tables import results_table
 from pianoeval.fusions import predicted_sources, usable_fusions
-from pianoeval.joins import SOURCE
 from pianoeval.params import Params
 from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
@@ -34,41 +33,6 @@ from pianoeval.provenance import git_commit, sha256_file
 from pianoeval.sealed import write_sealed
 from pianoeval.tablefile import read_table
 from pianoeval.threads import one_thread
-
-VIEW = "features"  # column of a predictions file that names the view
-
-
-def read_predictions(paths: CorpusPaths, features: list[str]) -> dict[str, pd.DataFrame]:
-    """Predictions of every view of ``features``.
-
-    Raises
-    ------
-    MissingAssetError
-        One of the files is absent: the folder is the output of several stages, and DVC cannot
-        tell a part of it from the whole.
-    CorruptDataError
-        A file is that of other features: two have changed places.
-    """
-    absent = [name for name in features if not paths.predictions(name).is_file()]
-    if absent:
-        targets = " ".join(
-            f"fuse@{paths.corpus}" if name == FUSION else f"probe@{paths.corpus}-{name}"
-            for name in absent
-        )
-        raise MissingAssetError(
-            f"no predictions of {', '.join(absent)}", where=paths.predictions(absent[0]),
-            next_step=f"dvc pull {targets}   (or: dvc repro {targets})",
-        )  # fmt: skip
-    found: dict[str, pd.DataFrame] = {}
-    for name in features:
-        table = read_table(paths.predictions(name))
-        if table.attrs.get(SOURCE, name) != name:
-            raise CorruptDataError(
-                f"predictions of '{table.attrs[SOURCE]}'", where=paths.predictions(name),
-                allowed=f"those of '{name}'", next_step="dvc checkout   (or: dvc repro)",
-            )  # fmt: skip
-        found |= {str(v): part.drop(columns=VIEW) for v, part in table.groupby(VIEW, sort=False)}
-    return found
 
 
 @one_thread()

@@ -1,1 +1,1 @@
-"""Files that belong to no corpus: embedding them, and judging them with an exported model."""
+"""Files that belong to no corpus: embedding, judging and ranking them with exported models."""

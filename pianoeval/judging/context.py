@@ -56,15 +56,34 @@ def notes_of(
         for entry, value in zip(config["dimensions"], values, strict=True)
         if not entry["label_range"][0] <= value <= entry["label_range"][1]
     ]
-    texts = [*_sound(config, recording), *_length(config, recording)]
-    if config["inputs"]["source"] == SYMBOLIC and not has_score:
-        texts += _without_score(config)
+    texts = differing(config, recording, has_score)
     if not inside:
-        texts.insert(0, f"unlike every training clip: its features are {share:.1f} times as far"
-                        " from their mean as the farthest of them")  # fmt: skip
+        texts.insert(0, unlike(share))
     if beyond:
         texts.append(f"outside the range of the labels: {', '.join(beyond)}")
     return Notes(share, inside, beyond, texts)
+
+
+def unlike(share: float) -> str:
+    """What is said of a file that is farther from the training mean than any training clip."""
+    return (
+        f"unlike every training clip: its features are {share:.1f} times as far"
+        " from their mean as the farthest of them"
+    )
+
+
+def differing(config: Mapping[str, Any], recording: Recording, has_score: bool) -> list[str]:
+    """How a file differs from the training clips, beyond its features.
+
+    Parameters
+    ----------
+    config : mapping
+        ``inputs``, ``corpus`` and ``training``, as in ``config.json``.
+    """
+    texts = [*_sound(config, recording), *_length(config, recording)]
+    if config["inputs"]["source"] == SYMBOLIC and not has_score:
+        texts += _without_score(config)
+    return texts
 
 
 def _sound(config: Mapping[str, Any], recording: Recording) -> list[str]:

@@ -74,10 +74,7 @@ def judge(
     PianoevalError
         What concerns no single file: weights or fonts that are absent, a full disk.
     """
-    inputs = model.config["inputs"]
-    symbolic = inputs["source"] == SYMBOLIC
-    read = _symbolic if symbolic else _embedding
-    x, names, failed = read(model, recordings, settings, cache, score_midi)
+    x, names, failed = features_of(model.config, recordings, settings, cache, score_midi)
     by_name = {one.name: one for one in recordings}
     predicted, apart = model.predict(x), model.distance(x)
     judged = [
@@ -90,8 +87,31 @@ def judge(
     return judged, failed
 
 
+def features_of(
+    config: Mapping[str, Any], recordings: Sequence[Recording], settings: Params, cache: ItemCache,
+    score_midi: Path | None = None,
+) -> tuple[Float32, list[str], dict[str, str]]:  # fmt: skip
+    """Features of files as a model reads them; parameters and errors as of :func:`judge`.
+
+    Parameters
+    ----------
+    config : mapping
+        ``inputs`` and ``settings``, as in ``config.json``.
+
+    Returns
+    -------
+    x : float32, shape (files, features)
+    names : list of str
+        Files that have features, in the order of ``x``.
+    failed : dict
+        Why others have none.
+    """
+    read = _symbolic if config["inputs"]["source"] == SYMBOLIC else _embedding
+    return read(config, recordings, settings, cache, score_midi)
+
+
 def _symbolic(
-    model: ExportedRidge, recordings: Sequence[Recording], settings: Params, cache: ItemCache,
+    config: Mapping[str, Any], recordings: Sequence[Recording], settings: Params, cache: ItemCache,
     score_midi: Path | None,
 ) -> tuple[Float32, list[str], dict[str, str]]:  # fmt: skip
     rows: dict[str, Mapping[str, float]] = {}
@@ -108,12 +128,12 @@ def _symbolic(
         raise _none(failed)
     names = list(FEATURES if score_midi is None else SYMBOLIC_FEATURES)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=names, dtype="float64")
-    x, clips = symbolic_matrix(model.config["inputs"], table)
+    x, clips = symbolic_matrix(config["inputs"], table)
     return x, clips, failed
 
 
 def _embedding(
-    model: ExportedRidge, recordings: Sequence[Recording], settings: Params, cache: ItemCache,
+    config: Mapping[str, Any], recordings: Sequence[Recording], settings: Params, cache: ItemCache,
     score_midi: Path | None,
 ) -> tuple[Float32, list[str], dict[str, str]]:  # fmt: skip
     if score_midi is not None:
@@ -121,8 +141,8 @@ def _embedding(
             "the model listens to audio and reads no score", where="--score-midi",
             next_step="leave --score-midi out",
         )  # fmt: skip
-    inputs = model.config["inputs"]
-    params = _as_trained(model.config, settings)
+    inputs = config["inputs"]
+    params = _as_trained(config, settings)
     totals: dict[str, Float64] = {}
     failed: dict[str, str] = {}
     for instrument in inputs["instruments"]:
@@ -163,7 +183,7 @@ def _as_trained(config: Mapping[str, Any], settings: Params) -> Params:
     data["encoders"] = {source: own["encoder"]}
     data["instruments"], data["render"] = own["instruments"], own["render"]
     data["axes"] |= {"encoder": [source], "features": [source], "instrument": pianos}
-    data["views"], data["fusion"] = {source: {}}, {}
+    data["views"], data["fusion"], data["rank"] = {source: {}}, {}, {}
     for block in ("contours", "report"):
         data[block] |= {"instrument": pianos[0]}
     return parse_params(data, Path("config.json"))

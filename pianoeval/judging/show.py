@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from pianoeval.judging.scoring import Judged
@@ -55,7 +54,7 @@ def as_tables(model: ExportedRidge, judged: Sequence[Judged], abstain: bool) -> 
         table.add_column("low … high", overflow="fold")
         for one in part:
             mark = "" if one.notes.inside else " ✗"
-            name = escape(one.recording.name) + mark
+            name = one.recording.name + mark
             table.add_column(name, justify="right", overflow="fold")
         for heading_ in ("±", "R²", "ceiling"):
             table.add_column(heading_, justify="right")
@@ -64,7 +63,7 @@ def as_tables(model: ExportedRidge, judged: Sequence[Judged], abstain: bool) -> 
             poles = f"{entry['low_pole'] or '?'} … {entry['high_pole'] or '?'}"
             cells = [_cell(one, column, str(entry["name"]), abstain) for one in part]
             table.add_row(
-                escape(words.plain(str(entry["name"]))), escape(poles), *cells,
+                words.plain(str(entry["name"])), poles, *cells,
                 words.number(known["mae"], 2), words.number(known["r2"], 2),
                 words.number(known["ceiling"], 2),
             )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Losses of regression, batched over folds: what a perceptron minimises."""
+"""Losses, batched over folds: of regression, of pairs and lists of takes, of codes."""

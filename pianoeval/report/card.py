@@ -104,7 +104,7 @@ def model_card(config: Mapping[str, Any], report: CorpusReport) -> str:
         warning=warning(config, report),
         command=_command(config["inputs"]),
         licence_note=licence_note(config["corpus"]["licences"], config["assets"]),
-        licences=_licences(config),
+        licences=licence_rows(config),
         results_commit=rows["commit"].iloc[0],
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ def _front(
             kinds |= dict.fromkeys(str(metric["type"]) for metric in metrics)
             results.append({"task": task, "dataset": dataset, "metrics": metrics})
     return {
-        **_licence(config["corpus"]["licences"], config["assets"]),
+        **hub_licence(config["corpus"]["licences"], config["assets"]),
         "library_name": "pianoeval",
         "pipeline_tag": "tabular-regression",
         "tags": ["piano", "music", "music-performance-assessment", "ridge-regression",
@@ -186,7 +186,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
-def _licence(licences: list[dict[str, Any]], assets: list[dict[str, Any]]) -> dict[str, str]:
+def hub_licence(licences: list[dict[str, Any]], assets: list[dict[str, Any]]) -> dict[str, str]:
     """The corpus' own licence if it is one the Hub knows, else ``other`` and what it is called.
 
     A free corpus does not free a model that needs a non-commercial encoder.
@@ -246,7 +246,8 @@ def _command(inputs: Mapping[str, Any]) -> str:
     return "dvc repro " + " ".join(pooled or ["symbolic@folder"])
 
 
-def _licences(config: Mapping[str, Any]) -> list[dict[str, str]]:
+def licence_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row for the clips under each licence, and one for each asset."""
     rows = [
         {
             "what": f"{entry['clips']} clips and their labels, {config['corpus']['name']}",

@@ -28,18 +28,40 @@ _COMPARISON_NUMBERS = (
     "cohen_d_clip", "r_a", "r_b", "cohen_q", "williams_t", "williams_p", "n_units",
     "n_units_ahead", "n_units_behind",
 )  # fmt: skip
+_RANK_COLUMNS = {  # file: (columns, those of numbers)
+    "ranking": (
+        ("scheme", "subset", "kind", "features", "model", "dimension", "metric", "value", "ci_low",
+         "ci_high", "chance", "n_pairs", "n_seeds"),
+        ("value", "ci_low", "ci_high", "chance", "n_pairs", "n_seeds"),
+    ),
+    "rank_comparisons": (
+        ("scheme", "subset", "metric", "a", "b", "difference", "ci_low", "ci_high", "verdict"),
+        ("difference", "ci_low", "ci_high"),
+    ),
+    "disentanglement": (
+        ("ranker", "scheme", "branch", "measure", "value", "chance_mean", "chance_low",
+         "chance_high", "p"),
+        ("value", "chance_mean", "chance_low", "chance_high", "p"),
+    ),
+}  # fmt: skip
 _LEAK_COLUMNS = ("scheme", "part", "column", "overlap")
 LATENT_COLUMNS = ("view", "clip", "x", "y")
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What was found beside ``results.csv``; None for a file that is not there."""
+    """What was found beside ``results.csv``; None for a file that is not there.
+
+    Tables of rankers have no rows where the parameters name none.
+    """
 
     comparisons: pd.DataFrame | None = None
     diagnostics: Mapping[str, Any] | None = None
     latent: pd.DataFrame | None = None
     leaks: pd.DataFrame | None = None
+    ranking: pd.DataFrame | None = None
+    rank_comparisons: pd.DataFrame | None = None
+    disentanglement: pd.DataFrame | None = None
 
 
 def read_beside(folder: Path, corpus: str) -> Beside:
@@ -67,7 +89,12 @@ def read_beside(folder: Path, corpus: str) -> Beside:
     leaks = _table(folder / "leaks.csv", _LEAK_COLUMNS, audit)
     if leaks is not None:
         leaks = _numeric(leaks, ("overlap",), folder / "leaks.csv", audit)
-    return Beside(comparisons, _json(folder / "diagnostics.json", evaluate), latent, leaks)
+    ranked = [
+        _numbers(folder / f"{name}.csv", wanted, numbers, f"dvc repro evaluate_rank@{corpus}")
+        for name, (wanted, numbers) in _RANK_COLUMNS.items()
+    ]
+    found = _json(folder / "diagnostics.json", evaluate)
+    return Beside(comparisons, found, latent, leaks, *ranked)
 
 
 def overlap_by_part(leaks: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -96,6 +123,13 @@ def _table(path: Path, wanted: Sequence[str], again: str) -> pd.DataFrame | None
             where=path, allowed=", ".join(wanted), next_step=again,
         )  # fmt: skip
     return frame
+
+
+def _numbers(
+    path: Path, wanted: Sequence[str], numbers: Sequence[str], again: str
+) -> pd.DataFrame | None:
+    frame = _table(path, wanted, again)
+    return None if frame is None else _numeric(frame, numbers, path, again)
 
 
 def _numeric(frame: pd.DataFrame, columns: Sequence[str], path: Path, again: str) -> pd.DataFrame:

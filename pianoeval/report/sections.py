@@ -12,6 +12,7 @@ from pianoeval.report import (
     fusions,
     instruments,
     latent,
+    ranking,
     select,
     words,
 )
@@ -23,7 +24,8 @@ def sections(report: CorpusReport, prefix: str) -> dict[str, Any]:
 
     Keys
     ----
-    comparisons, controls, instruments, instrument_heads, resampling, diagnostics, maps, neighbours
+    comparisons, controls, instruments, instrument_heads, resampling, ranking, diagnostics, maps,
+    neighbours
         What is shown.
     has_comparisons, has_diagnostics
         Whether the file was there: a section may also be empty because nothing could be compared.
@@ -38,6 +40,7 @@ def sections(report: CorpusReport, prefix: str) -> dict[str, Any]:
         "resampling": controls.resampling(report, prefix),
         "diagnostics": _diagnostics(report, main, prefix) if main else None,
         "has_diagnostics": report.beside.diagnostics is not None,
+        "ranking": ranking.ranking_section(report),
         "maps": latent.latent_maps(report, prefix),
         "neighbours": latent.neighbours(report),
     }

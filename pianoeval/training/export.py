@@ -2,36 +2,26 @@
 
 Only ridge is exported. Its weights are a matrix; trees, and the ensemble that holds some, could be
 stored only by pickling Python objects, which runs code when they are read; a perceptron stops
-by clips held back, and a model trained on all clips has none.
-
-A folder holds ``model.safetensors``, ``config.json`` (what the model reads and predicts, where it
-comes from, and the SHA-256 of the weights and of itself) and ``README.md``, the model card.
+by clips held back, and a model trained on all clips has none. The files are those of
+``modelfolder``.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from pianoeval.atomic import write_output
-from pianoeval.errors import ConfigError, CorruptDataError, MissingAssetError, PianoevalError
 from pianoeval.models.base import Float32, Float64, Standardiser
 from pianoeval.paths import CorpusPaths
-from pianoeval.provenance import canonical_json, sha256_bytes
 from pianoeval.training.inputs import checked_matrix, n_features, read_inputs
+from pianoeval.training.modelfolder import CONFIG as CONFIG
+from pianoeval.training.modelfolder import RIDGE, Shapes, read_folder, write_folder
+from pianoeval.training.modelfolder import WEIGHTS as WEIGHTS
 
-FORMAT = "pianoeval-ridge"
-FORMAT_VERSION = 2
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-_DIGEST, _FILES = "sha256", "files"
-_AGAIN = "pianoeval export CORPUS VIEW/ridge --out DIR"
+FORMAT, FORMAT_VERSION = RIDGE.name, RIDGE.version
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,113 +88,24 @@ def distance(standardiser: Standardiser, x: Float32) -> Float64:
 
 
 def save_exported(model: ExportedRidge, folder: Path, card: str) -> None:
-    """Write a model and its card; a former export in ``folder`` is replaced.
-
-    Raises
-    ------
-    ConfigError
-        The folder holds something else.
-    PianoevalError
-        It cannot be written.
-    """
-    if folder.exists() and not _is_ours(folder):
-        raise ConfigError(
-            "the folder is not empty", where=folder, allowed="a new or empty folder, or an export",
-            next_step="choose another --out",
-        )  # fmt: skip
+    """Write a model and its card; raises as ``modelfolder.write_folder``."""
     scaler = model.standardiser
     tensors = {
         "median": scaler.median, "mean": scaler.mean, "inverse_scale": scaler.inverse_scale,
-        "weights": np.ascontiguousarray(model.weights), "intercept": model.intercept,
+        "weights": model.weights, "intercept": model.intercept,
     }  # fmt: skip
-    data = save_tensors(tensors)
-    config = {**model.config, _FILES: {WEIGHTS: sha256_bytes(data)}}
-    config[_DIGEST] = sha256_bytes(canonical_json(config).encode())
-    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Without its configuration a folder is no model: it goes first and comes last.
-        (folder / CONFIG).unlink(missing_ok=True)
-        for name, content in ((WEIGHTS, data), (CARD, card.encode()), (CONFIG, text.encode())):
-            write_output(folder / name, content)
-    except OSError as error:
-        raise PianoevalError(
-            f"cannot write the model ({error.strerror})", where=folder, next_step=_AGAIN
-        ) from error
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder holds nothing, or an export."""
-    names = {WEIGHTS, CONFIG, CARD}
-    left = {f".{name}.partial" for name in names}  # by a killed process
-    return folder.is_dir() and {p.name for p in folder.iterdir()} <= names | left
+    write_folder(folder, RIDGE, tensors, model.config, card)
 
 
 def load_exported(folder: Path) -> ExportedRidge:
-    """Read a model that :func:`save_exported` wrote; no code of the folder is run.
-
-    Raises
-    ------
-    MissingAssetError
-        A file is absent.
-    CorruptDataError
-        A file is not what was written.
-    """
-    config = _read_config(folder / CONFIG)
-    path = folder / WEIGHTS
-    data = _bytes(path)
-    try:
-        n, d = n_features(config["inputs"]), len(config["dimensions"])
-        names, expected = (
-            [str(one["name"]) for one in config["dimensions"]],
-            config[_FILES][WEIGHTS],
-        )
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        # A configuration that carries its own checksum may still have been made by anyone.
-        raise _changed(folder / CONFIG, f"a part is missing or wrong ({error!r})") from error
-    if len(set(names)) < d or sha256_bytes(data) != expected:
-        raise _changed(path, "its SHA-256 is not the one in config.json")
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise _changed(path, str(error)) from error
-    shapes = {
-        "median": (n,), "mean": (n,), "inverse_scale": (n,), "weights": (n, d), "intercept": (d,),
-    }  # fmt: skip
-    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
-        raise _changed(path, f"it does not hold {n} features and {d} dimensions")
-    parts = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+    """Read a model that :func:`save_exported` wrote; raises as ``modelfolder.read_folder``."""
+    config, parts = read_folder(folder, RIDGE, _shapes)
     scaler = Standardiser(parts["median"], parts["mean"], parts["inverse_scale"])
     return ExportedRidge(scaler, parts["weights"], parts["intercept"], config)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise _changed(path, f"not JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise _changed(path, f"its format is not {FORMAT}")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise CorruptDataError(
-            f"format_version is {config.get('format_version')}", where=path,
-            allowed=str(FORMAT_VERSION), next_step=f"{_AGAIN}   (or the version that wrote it)",
-        )  # fmt: skip
-    digest = config.pop(_DIGEST, None)
-    try:
-        found = sha256_bytes(canonical_json(config).encode())
-    except (ValueError, RecursionError) as error:  # infinity, or halves of pairs
-        raise _changed(path, str(error)) from error
-    if digest != found:
-        raise _changed(path, "its SHA-256 is not the one it names")
-    return config
-
-
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise MissingAssetError("no such file", where=path, next_step=_AGAIN)
-    return path.read_bytes()
-
-
-def _changed(path: Path, why: str) -> CorruptDataError:
-    return CorruptDataError(f"the file was changed: {why}", where=path, next_step=_AGAIN)
+def _shapes(config: dict[str, Any]) -> Shapes:
+    n, d = n_features(config["inputs"]), len(config["dimensions"])
+    return {
+        "median": (n,), "mean": (n,), "inverse_scale": (n,), "weights": (n, d), "intercept": (d,),
+    }  # fmt: skip

@@ -6,31 +6,32 @@ test clips: how good it is, cross-validation says of the same recipe, not of the
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
 from scipy import linalg
 
 from pianoeval import __version__
-from pianoeval.assets import pinned
 from pianoeval.corpora.manifest import label_matrix, read_labels, read_manifest
-from pianoeval.encoders.inventory import weights_of
-from pianoeval.encoders.registry import needs_checkpoint, required_assets
 from pianoeval.errors import BadInputError, ConfigError, PianoevalError
 from pianoeval.evaluate.protocol.groups import CannotCutError
 from pianoeval.evaluate.protocol.inner import divide
 from pianoeval.evaluate.state import row_hashes
 from pianoeval.features.note_store import NOTES
 from pianoeval.features.views import SYMBOLIC, load_view
-from pianoeval.models.base import Float32, Float64, Fold, Standardiser, centre_gram
+from pianoeval.models.base import Float64, Fold, Standardiser, centre_gram
 from pianoeval.models.ridge import predict_ridge_fold
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import git_commit
 from pianoeval.threads import one_thread
 from pianoeval.training.crossval import Labels, Study, usable_rows
-from pianoeval.training.export import FORMAT, FORMAT_VERSION, ExportedRidge, distance
+from pianoeval.training.export import FORMAT, FORMAT_VERSION, ExportedRidge
+from pianoeval.training.facts import (
+    assets_of,
+    corpus_of,
+    dimensions_of,
+    settings_of,
+    training_of,
+)
 from pianoeval.training.inputs import describe_inputs
 
 SCHEME = "content"
@@ -76,13 +77,13 @@ def train_final(paths: CorpusPaths, params: Params, view: str, model: str) -> Ex
         "view": view,
         "model": model,
         "task": task,
-        "dimensions": _dimensions(labels, task, dimensions, values[rows]),
+        "dimensions": dimensions_of(labels, task, dimensions, values[rows]),
         "inputs": describe_inputs(source, view, params, paths),
-        "settings": _settings(params, source, view),
-        "training": _training(standardiser, loaded.x[rows], used),
+        "settings": settings_of(params, source, view),
+        "training": training_of(standardiser, loaded.x[rows], used),
         "ridge": {"lambda": penalty, "chosen_on": column, "grid": params.probe.ridge.lambdas},
-        "corpus": _corpus(used, paths.corpus),
-        "assets": _assets(params, source, view),
+        "corpus": corpus_of(used, paths.corpus),
+        "assets": assets_of(params, source, view),
         "pianoeval": __version__,
         "commit": git_commit(),
         "config_hash": row_hashes(params, paths.corpus, [view])[view],
@@ -114,19 +115,24 @@ def _source(params: Params, view: str, model: str) -> str:
             ),
             next_step="add ridge to its models in params.yaml, then: dvc repro",
         )
-    if found[view] == NOTES:
+    check_view(params, found[view], view)
+    return found[view]
+
+
+def check_view(params: Params, source: str, view: str) -> None:
+    """Raise ConfigError unless the features of a view can be computed from a file alone."""
+    if source == NOTES:
         raise ConfigError(
             "a model of notes cannot be exported", where=f"views.{NOTES}.{view}",
             allowed="views of symbolic features and of encoders", next_step="export another view",
         )  # fmt: skip
-    block = params.views[found[view]][view]
+    block = params.views[source][view]
     if block.blocks != ["own"] or block.renders != "average":
         raise ConfigError(
             "a model that compares with the score's rendering, or learns from every render, "
-            "cannot be exported", where=f"views.{found[view]}.{view}",
+            "cannot be exported", where=f"views.{source}.{view}",
             allowed="blocks: [own], renders: average", next_step="export another view",
         )  # fmt: skip
-    return found[view]
 
 
 def fit_ridge(study: Study) -> tuple[Standardiser, Float64, Float64, list[float], str]:
@@ -182,90 +188,3 @@ def _weights(fold: Fold, z: Float64, y: Float64, penalty: Float64) -> Float64:
         solved = linalg.solve(regular, right, assume_a="pos")
         weights[:, chosen] = z.T @ solved if fold.is_wide else solved
     return weights
-
-
-def _dimensions(
-    labels: pd.DataFrame, task: str, names: list[str], values: Float64
-) -> list[dict[str, Any]]:
-    """Poles and range of each predicted dimension."""
-    first = labels[labels["task"] == task].drop_duplicates("dimension").set_index("dimension")
-    return [
-        {
-            "name": name,
-            "low_pole": _or_none(first.loc[name, "low_pole"]),
-            "high_pole": _or_none(first.loc[name, "high_pole"]),
-            "higher_is_better": _or_none(first.loc[name, "higher_is_better"]),
-            "label_range": [float(column.min()), float(column.max())],
-        }
-        for name, column in zip(names, values.T, strict=True)
-    ]
-
-
-def _or_none(value: Any) -> Any:
-    if pd.isna(value):
-        return None
-    return bool(value) if isinstance(value, bool | np.bool_) else str(value)
-
-
-def _settings(params: Params, source: str, view: str) -> dict[str, Any]:
-    """Parameters that make the inputs from a file, so that a file can be judged anywhere."""
-    if source == SYMBOLIC:
-        return {}
-    instruments = params.views[source][view].instruments or params.axes.instrument
-    return {
-        "encoder": params.encoders[source].model_dump(mode="json"),
-        "instruments": {n: params.instruments[n].model_dump(mode="json") for n in instruments},
-        "render": params.render.model_dump(mode="json"),
-    }
-
-
-def _training(standardiser: Standardiser, x: Float32, used: pd.DataFrame) -> dict[str, Any]:
-    """What inputs looked like in training, to tell a clip that is unlike them."""
-    lengths = (used["end_s"] - used["start_s"]).to_numpy(dtype=float)
-    apart = distance(standardiser, x)
-    return {
-        "clip_s": {
-            "shortest": float(lengths.min()), "median": float(np.median(lengths)),
-            "longest": float(lengths.max()),
-        },
-        "distance": {"median": float(np.median(apart)), "largest": float(apart.max())},
-    }  # fmt: skip
-
-
-def _corpus(used: pd.DataFrame, name: str) -> dict[str, Any]:
-    """The training clips: how many, of how many groups, under which licences."""
-    groups = ("segment", "content_group", "movement", "composition", "player")
-    licences = used.groupby(["licence", "redistributable"], sort=True).size()
-    return {
-        "name": name,
-        "versions": sorted(set(used["corpus_version"].astype(str))),
-        "clips": len(used),
-        "recorded": int(used["audio_path"].notna().sum()),
-        "groups": {column: int(used[column].nunique()) for column in groups},
-        "licences": [
-            {"licence": str(row["licence"]), "redistributable": bool(row["redistributable"]),
-             "clips": int(row["clips"])}
-            for row in licences.reset_index(name="clips").to_dict("records")
-        ],
-    }  # fmt: skip
-
-
-def _assets(params: Params, source: str, view: str) -> list[dict[str, str]]:
-    """Weights and sound fonts behind the features, with their licences."""
-    if source not in params.encoders:
-        return []
-    instruments = params.views[source][view].instruments or params.axes.instrument
-    encoder = params.encoders[source]
-    names = [*required_assets(encoder)]
-    pianos = [params.instruments[instrument] for instrument in instruments]
-    names += [piano.font for piano in pianos if piano.engine == "soundfont"]
-    found = {name: pinned(name) for name in dict.fromkeys(names)}
-    rows = [
-        {"name": name, "note": a.note, "licence": a.licence, "sha256": a.sha256}
-        for name, a in found.items()
-    ]
-    if needs_checkpoint(encoder):
-        weights, licence, digest = weights_of(source, encoder)
-        note = f"weights of the frozen encoder {source}, digest {digest[:12] or 'not pinned'}"
-        rows.insert(0, {"name": weights, "note": note, "licence": licence, "sha256": digest})
-    return rows

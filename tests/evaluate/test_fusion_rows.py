@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from pianoeval.errors import MissingAssetError
-from pianoeval.evaluate.corpus import comparisons, read_predictions
+from pianoeval.evaluate.corpus import comparisons
 from pianoeval.evaluate.diagnostics.assemble import diagnose
 from pianoeval.evaluate.diagnostics.fusions import fusion_weights
+from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.evaluate.results import evaluate_state
 from pianoeval.evaluate.summary import summarise

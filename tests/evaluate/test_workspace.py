@@ -17,7 +17,8 @@ import pytest
 from pianoeval.cache import Item
 from pianoeval.corpora.manifest import write_labels, write_manifest
 from pianoeval.errors import CorruptDataError, MissingAssetError, PianoevalError
-from pianoeval.evaluate.corpus import evaluate_workspace, read_predictions
+from pianoeval.evaluate.corpus import evaluate_workspace
+from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.audit import audit_workspace
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.evaluate.quarantined import quarantined_clips

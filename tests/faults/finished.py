@@ -16,6 +16,7 @@ STAGES = (
     ("contours", "studio"), ("embed", "studio", "mel", "grand"), ("pool", "studio", "mel", "grand"),
     ("symbolic", "studio"), ("notes", "studio"), ("folds", "studio"), ("audit", "studio"),
     ("probe", "studio", "symbolic"), ("probe", "studio", "mel"), ("fuse", "studio"),
+    ("rank", "studio"), ("evaluate_rank", "studio"),
     ("evaluate", "studio"), ("examples", "studio"), ("report",),
 )  # fmt: skip
 """Module and arguments of every stage, in an order in which they can run."""

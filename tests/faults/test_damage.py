@@ -45,7 +45,7 @@ from pianoeval.corpora.manifest import (
 )
 from pianoeval.corpora.receipt import check_raw
 from pianoeval.errors import CorruptDataError, PianoevalError
-from pianoeval.evaluate.corpus import read_predictions
+from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.receipt import check_results, read_audit
 from pianoeval.features.pooling import PooledStore, pool_store
 from pianoeval.midi.io import Performance, write_midi

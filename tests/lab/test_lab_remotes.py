@@ -14,6 +14,7 @@ import pytest
 import yaml
 from lab_cases import (
     PROBES,
+    RANKS,
     STAGES,
     Clone,
     Lab,
@@ -77,9 +78,9 @@ AS_WRITTEN = "probe.ridge.inner_folds=3"
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ("views.mel.mel.models=[ridge,extra_trees]", {"probe@studio-mel", "fuse@studio"}),
+        ("views.mel.mel.models=[ridge,extra_trees]", {"probe@studio-mel", "fuse@studio", *RANKS}),
         pytest.param(
-            AS_WRITTEN, {"audit@studio", "fuse@studio", *PROBES},
+            AS_WRITTEN, {"audit@studio", "fuse@studio", *PROBES, *RANKS},
             marks=pytest.mark.skipif(not FULL, reason="make faults: twice as long"),
         ),
     ],
@@ -125,11 +126,11 @@ def test_an_ablation_runs_what_is_below_it_and_moves_what_that_reads(
     [
         (
             "folds.n_folds=5",
-            {"folds@studio", "audit@studio", "fuse@studio", *PROBES, "evaluate@studio"},
+            {"folds@studio", "audit@studio", "fuse@studio", *PROBES, *RANKS, "evaluate@studio"},
         ),
-        ("evaluate.n_bootstrap=150", {"evaluate@studio"}),
+        ("evaluate.n_bootstrap=150", {"evaluate_rank@studio", "evaluate@studio"}),
         ("report.audio=never", {"examples@studio"}),
-        ("axes.features=[symbolic]", {"fuse@studio", "evaluate@studio"}),
+        ("axes.features=[symbolic]", {"fuse@studio", *RANKS, "evaluate@studio"}),
     ],
 )
 def test_every_cheap_change_works_in_an_empty_clone(

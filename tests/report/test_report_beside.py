@@ -71,7 +71,8 @@ def test_names_that_look_like_numbers_or_missing_values_survive(folder: Path) ->
 def test_an_absent_file_is_none(folder: Path, name: str) -> None:
     (folder / name).unlink()
     found = read_beside(folder, "percepiano")
-    absent = [n for n in vars(found) if getattr(found, n) is None]
+    ranked = {"ranking", "rank_comparisons", "disentanglement"}  # of another stage
+    absent = [n for n in vars(found) if getattr(found, n) is None and n not in ranked]
     assert absent == [name.partition(".")[0]]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pianoeval.cache import ItemCache, item_key
 from pianoeval.errors import BadInputError, ConfigError, CorruptDataError, PianoevalError
-from pianoeval.evaluate.corpus import read_predictions
+from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.features.views import View
 from pianoeval.params import Axes, FoldParams, Params, ProbeParams, RunParams, ViewParams

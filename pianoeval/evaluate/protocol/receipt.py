@@ -56,7 +56,7 @@ def read_audit(paths: CorpusPaths) -> dict[str, Any]:
 
 
 def check_results(paths: CorpusPaths) -> None:
-    """Compare the files beside the results with the receipt of the evaluation that wrote them.
+    """Compare the files beside the results with the receipts of the evaluations that wrote them.
 
     Raises
     ------
@@ -67,3 +67,6 @@ def check_results(paths: CorpusPaths) -> None:
     """
     again = f"rm {quoted(paths.evaluated)} && dvc repro"
     check_files(paths.results, read_sealed(paths.evaluated, again)["results"], again)
+    if paths.ranked.is_file() or (paths.results / "ranking.csv").is_file():
+        again = f"rm {quoted(paths.ranked)} && dvc repro"
+        check_files(paths.results, read_sealed(paths.ranked, again)["results"], again)

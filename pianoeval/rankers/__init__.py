@@ -1,0 +1,1 @@
+"""Rankers: which of two takes of the same music was played better."""

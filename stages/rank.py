@@ -1,0 +1,28 @@
+"""rank@corpus: what every ranker says of pairs of takes of the same music, out of fold."""
+
+from pianoeval.cache import ItemCache
+from pianoeval.corpora.manifest import read_labels, read_manifest
+from pianoeval.evaluate.protocol.receipt import read_audit
+from pianoeval.joins import join_views
+from pianoeval.params_file import load_params
+from pianoeval.paths import CorpusPaths
+from pianoeval.tablefile import read_table, write_table
+from pianoeval.training.rank import rank_corpus
+from stages import run
+
+
+def main(corpus: str) -> None:
+    paths, params = CorpusPaths(corpus), load_params()
+    read_audit(paths)
+    join_views(paths, params)
+    found = rank_corpus(
+        params, paths, read_manifest(paths.manifest), read_labels(paths.labels),
+        read_table(paths.folds), ItemCache(),
+    )  # fmt: skip
+    paths.ranks.mkdir(parents=True, exist_ok=True)
+    write_table(found.pairs, paths.rank_pairs)
+    write_table(found.codes, paths.rank_codes)
+
+
+if __name__ == "__main__":
+    run(main)
