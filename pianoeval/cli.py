@@ -189,7 +189,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the model and its card.")],
 ) -> None:
-    """Train a model on all labelled clips and write it with a model card."""
+    """Train a model or a ranker on all labelled clips and write it with a card."""
     from pianoeval.params_file import load_params
     from pianoeval.paths import CorpusPaths
     from pianoeval.report import load_corpus_report
@@ -197,6 +197,7 @@ def export(
     from pianoeval.report.quality import quality
     from pianoeval.training.export import save_exported
     from pianoeval.training.final import train_final
+    from pianoeval.training.final_ranker import exportable_names
 
     view, slash, name = model.partition("/")
     params = load_params()
@@ -204,10 +205,11 @@ def export(
         _export_ranker(CorpusPaths(corpus), params, model, out)
         return
     if not slash:
+        rankers = exportable_names(params)
         raise ConfigError(
-            f"'{model}' names no model",
-            allowed=", ".join(["VIEW/ridge", *params.rank.rankers]),
-            next_step=f"pianoeval export {corpus} {model}/ridge --out {out}",
+            f"'{model}' names no model and no ranker",
+            allowed=", ".join(["VIEW/ridge", *rankers]),
+            next_step="name a view and ridge, as symbolic/ridge, or one of these rankers",
         )  # fmt: skip
     trained = train_final(CorpusPaths(corpus), params, view, name)
     report = load_corpus_report(CorpusPaths(corpus), [], results_only=True)

@@ -27,7 +27,7 @@ from pianoeval.params_fusion import FUSION
 from pianoeval.paths import CorpusPaths
 
 _log = logging.getLogger(__name__)
-SOURCE = "source"  # in the attrs of a table of predictions: whose they are
+SOURCE = "source"  # in the attrs of a table of predictions or ranks: whose they are
 
 
 def join_features(paths: CorpusPaths, params: Params, features: str) -> None:

@@ -21,6 +21,7 @@ RankScheme = Literal[
     "composition", "leave_one_player_out", "random",
 ]  # fmt: skip
 Point = float | int | str
+PAIR_LOSSES = ("margin", "logistic")  # of comparisons, which give no take a score of its own
 SWEPT = frozenset(
     {
         "approach", "loss", "comparison", "contrast", "positives", "temperature", "projection",
@@ -119,7 +120,7 @@ class RankerParams(Block):
     seed: Seed = 42
     lambdas: list[float] = Field(
         [3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, 300000], min_length=1,
-        description="difference: penalties, chosen on inner folds",
+        description="> 0, difference and lora: penalties, chosen on inner folds",
     )  # fmt: skip
     kernel: KernelRankParams = KernelRankParams()
     lora: LoraParams | None = Field(None, description="of approach lora, which needs it")
@@ -136,6 +137,8 @@ class RankerParams(Block):
             )
         if any(not values for values in self.sweep.values()):
             raise ValueError("sweep: a field without values")
+        if min(self.lambdas) <= 0:
+            raise ValueError("lambdas are above 0")
         if self.sweep:
             self.points()  # values must be of the fields' own types and ranges
         return self

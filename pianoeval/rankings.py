@@ -6,10 +6,15 @@ reason; a view that does not exist is an error.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from pianoeval.params import Params
-from pianoeval.params_rank import RankerParams
+from pianoeval.params_rank import PAIR_LOSSES, RankerParams
+from pianoeval.provenance import canonical_json
 
 POINT = ":"  # between a ranker and a point of its sweep; such rows are compared with nothing
 
@@ -29,7 +34,9 @@ def features_of(params: Params, view: str) -> str | None:
 
 
 def usable_rankers(params: Params) -> tuple[dict[str, Ranker], dict[str, str]]:
-    """Rankers that can be used, and why the others cannot.
+    """Rankers that can be used, by name, and why the others cannot.
+
+    The order is that of the names: tables shall not depend on that of the lines of a file.
 
     Returns
     -------
@@ -38,7 +45,7 @@ def usable_rankers(params: Params) -> tuple[dict[str, Ranker], dict[str, str]]:
     """
     usable: dict[str, Ranker] = {}
     left_out: dict[str, str] = {}
-    for name, block in params.rank.rankers.items():
+    for name, block in sorted(params.rank.rankers.items()):
         found = {view: features_of(params, view) for view in block.views}
         known = {view: features for view, features in found.items() if features is not None}
         away = [one for one in known.values() if one not in params.axes.features]
@@ -47,6 +54,20 @@ def usable_rankers(params: Params) -> tuple[dict[str, Ranker], dict[str, str]]:
         elif len(known) == len(found):
             usable[name] = Ranker(name, block, known)
     return usable, left_out
+
+
+def table_source(corpus: str, path: Path) -> str:
+    """What a table of ``ranks/`` says of itself: which it is, and of which corpus."""
+    return f"{corpus}/{path.name}"
+
+
+def in_order(attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Attributes of a table with their keys sorted, as the cache gives them back.
+
+    What was trained now would otherwise be written with other bytes than what was trained before.
+    """
+    found: dict[Hashable, Any] = json.loads(canonical_json(attrs))
+    return found
 
 
 def rank_schemes(params: Params) -> list[str]:
@@ -67,4 +88,36 @@ def rank_faults(params: Params) -> list[tuple[str, str, str]]:
         for view in block.views:
             if view not in known:
                 faults.append((f"{where}.views", f"no view '{view}'", ", ".join(known)))
+        for point in block.points().values():
+            found = [*_point_faults(point), *_lora_faults(point, params)]
+            faults += [(f"{where}.{field}", what, allowed) for field, what, allowed in found]
+    return faults
+
+
+def _point_faults(point: RankerParams) -> list[tuple[str, str, str]]:
+    """What an approach cannot do: (field, what, what is allowed)."""
+    faults = []
+    n = len(point.views)
+    if point.approach == "siamese" and point.loss not in PAIR_LOSSES:
+        what = f"approach siamese has no scores for loss {point.loss}"
+        faults.append(("loss", what, " or ".join(PAIR_LOSSES)))
+    if point.approach == "siamese" and point.comparison == "attention" and n > 1:
+        faults.append(("views", f"attention to the frames of {n} views", "one view"))
+    if point.approach == "kernel" and len(point.kernel.shares) not in (0, n):
+        what = f"{len(point.kernel.shares)} shares for {n} views"
+        faults.append(("kernel.shares", what, "one a view, or none for equal shares"))
+    return faults
+
+
+def _lora_faults(point: RankerParams, params: Params) -> list[tuple[str, str, str]]:
+    """Encoder and instrument that are not there, as :func:`_point_faults`."""
+    lora, faults = point.lora, []
+    if point.approach != "lora" or lora is None:
+        return []
+    if lora.encoder not in params.encoders:
+        known = ", ".join(sorted(params.encoders))
+        faults.append(("lora.encoder", f"unknown encoder '{lora.encoder}'", known))
+    if lora.instrument not in params.axes.instrument:
+        what = f"instrument '{lora.instrument}' is not on axes.instrument"
+        faults.append(("lora.instrument", what, ", ".join(params.axes.instrument)))
     return faults

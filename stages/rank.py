@@ -1,11 +1,13 @@
 """rank@corpus: what every ranker says of pairs of takes of the same music, out of fold."""
 
+from pianoeval.atomic import output_folder
 from pianoeval.cache import ItemCache
 from pianoeval.corpora.manifest import read_labels, read_manifest
 from pianoeval.evaluate.protocol.receipt import read_audit
-from pianoeval.joins import join_views
+from pianoeval.joins import SOURCE, join_views
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
+from pianoeval.rankings import in_order, table_source
 from pianoeval.tablefile import read_table, write_table
 from pianoeval.training.rank import rank_corpus
 from stages import run
@@ -19,9 +21,10 @@ def main(corpus: str) -> None:
         params, paths, read_manifest(paths.manifest), read_labels(paths.labels),
         read_table(paths.folds), ItemCache(),
     )  # fmt: skip
-    paths.ranks.mkdir(parents=True, exist_ok=True)
-    write_table(found.pairs, paths.rank_pairs)
-    write_table(found.codes, paths.rank_codes)
+    with output_folder(paths.ranks) as folder:
+        for table, path in ((found.pairs, paths.rank_pairs), (found.codes, paths.rank_codes)):
+            table.attrs = in_order(table.attrs | {SOURCE: table_source(corpus, path)})
+            write_table(table, folder / path.name)
 
 
 if __name__ == "__main__":

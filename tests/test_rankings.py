@@ -11,7 +11,7 @@ from workspaces import small_params
 from pianoeval.errors import ConfigError
 from pianoeval.params_file import parse_params
 from pianoeval.params_rank import RankerParams
-from pianoeval.rankings import rank_schemes, usable_rankers
+from pianoeval.rankings import in_order, rank_schemes, usable_rankers
 
 
 def parsed(rankers: dict[str, Any], **block: Any) -> Any:
@@ -39,6 +39,48 @@ def test_what_cannot_be_is_named(name: str, views: list[str], told: str) -> None
     with pytest.raises(ConfigError) as error:
         parsed({name: {"views": views}})
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ({"approach": "siamese", "loss": "listnet"}, "no scores for loss listnet"),
+        ({"approach": "siamese", "comparison": "attention"}, "frames of 2 views"),
+        ({"approach": "kernel", "kernel": {"shares": [1.0]}}, "1 shares for 2 views"),
+        (
+            {"approach": "lora", "lora": {"encoder": "nobody", "instrument": "grand"}},
+            "a.lora.encoder: unknown encoder 'nobody'",
+        ),
+        (
+            {"approach": "lora", "lora": {"encoder": "mel", "instrument": "kazoo"}},
+            "a.lora.instrument: instrument 'kazoo' is not on axes.instrument",
+        ),
+        ({"sweep": {"comparison": ["bilinear", "attention"]}}, "frames of 2 views"),
+        ({"approach": "dual", "sweep": {"loss": ["corn", "ccc"], "approach": ["dual", "siamese"]}},
+         "no scores for loss corn"),
+    ],
+)  # fmt: skip
+def test_what_an_approach_cannot_do_is_said_at_once(block: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parsed({"a": {"views": ["symbolic", "mel"], **block}})
+    assert told in str(error.value)
+    # What an approach does not read is no fault of it.
+    unread = {"loss": "listnet", "comparison": "attention", "kernel": {"shares": [1.0]},
+              "lora": {"encoder": "nobody", "instrument": "kazoo"}}  # fmt: skip
+    parsed({"a": {"views": ["symbolic", "mel"], "approach": "difference", **unread}})
+
+
+def test_rankers_stand_in_the_order_of_their_names() -> None:
+    lines = {name: {"views": ["mel"]} for name in ("b", "c", "a")}
+    assert list(usable_rankers(parsed(lines))[0]) == ["a", "b", "c"]
+
+
+def test_attributes_are_those_that_the_cache_gives_back() -> None:
+    told = {"selection": [{"ranker": "a", "fold": 0, "lambda": [1.0, 1e-17]}], "dimensions": ["x"]}
+    found = in_order(told)
+    assert found == told
+    assert list(found) == ["dimensions", "selection"]
+    assert list(found["selection"][0]) == ["fold", "lambda", "ranker"]
 
 
 def test_schemes_are_those_that_are_cut() -> None:

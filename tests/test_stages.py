@@ -32,12 +32,14 @@ from stages import (
     degrade,
     embed,
     evaluate,
+    evaluate_rank,
     examples,
     fetch,
     folds,
     ingest,
     pool,
     probe,
+    rank,
     render,
 )  # fmt: skip
 from stages import report as report_stage
@@ -136,17 +138,19 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_concerns(
     assert not same[joined["features"] == "mel"].all()
 
 
-PROBES = {"probe@studio-symbolic", "probe@studio-mel", "fuse@studio"}
+PROBES = {"probe@studio-symbolic", "probe@studio-mel", "fuse@studio", "rank@studio"}
+EVALUATED = {"evaluate@studio", "evaluate_rank@studio"}
 
 
 @pytest.mark.parametrize(
     ("block", "key", "value", "stages"),
     [
-        # evaluate hashes the configuration behind each number, so it reads these too
-        ("probe", "ridge", {"lambdas": [10.0]}, {"audit@studio", *PROBES, "evaluate@studio"}),
-        ("pool", "stats", ["mean"], {"pool@studio-mel-grand", "evaluate@studio"}),
-        ("folds", "seed", 7, {"folds@studio", "evaluate@studio"}),
-        ("evaluate", "n_bootstrap", 300, {"evaluate@studio"}),
+        # Both evaluations hash the configuration behind each number, so they read these too.
+        ("probe", "ridge", {"lambdas": [10.0]}, {"audit@studio", *PROBES, *EVALUATED}),
+        ("pool", "stats", ["mean"], {"pool@studio-mel-grand", *EVALUATED}),
+        ("folds", "seed", 7, {"folds@studio", *EVALUATED}),
+        ("evaluate", "n_bootstrap", 300, EVALUATED),
+        ("rank", "seed", 7, {"rank@studio", "evaluate_rank@studio"}),
         ("run", "workers", 2, set()),
         ("contours", "fmin_hz", 55.0, {"contours@studio"}),
     ],
@@ -302,6 +306,8 @@ def test_a_folder_of_recordings_becomes_results(
     audit.main("folder")
     for features in ("symbolic", "mel"):
         probe.main("folder", features)
+    rank.main("folder")
+    evaluate_rank.main("folder")
     evaluate.main("folder")
     examples.main("folder")
     report_stage.main()
@@ -327,6 +333,12 @@ def test_a_folder_of_recordings_becomes_results(
         (workspace / "reports" / "folder" / "summary.json").read_text(encoding="utf-8")
     )
     assert any("4 labelled clips lack" in note for note in summary["notes"])
+    ranked = pd.read_parquet(root / "ranks" / "pairs.parquet").groupby("ranker")
+    clips = {name: {*part["first"], *part["second"]} for name, part in ranked}
+    # Without notes nobody knows that takes are of one segment: to learn and stop, one is left.
+    assert {name: len(of) for name, of in clips.items()} == {"difference": 8}
+    ranking = pd.read_csv(workspace / "reports" / "folder" / "ranking.csv")
+    assert set(ranking.loc[ranking["kind"] == "ranker", "model"]) == {*clips}
     assert (workspace / "reports" / "index.html").is_file()
 
 

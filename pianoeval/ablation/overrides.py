@@ -44,6 +44,12 @@ def replace(data: Mapping[str, Any], key: str, block: Mapping[str, Any]) -> list
     return [*([f"~{key}"] if found else []), f"+{key}={written(block)}"]
 
 
+def without_rankers(data: Mapping[str, Any]) -> list[str]:
+    """The overrides that leave no ranker: they may read views that an experiment goes without."""
+    named = _at(data, "rank.rankers")
+    return replace(data, "rank.rankers", {}) if named and named[0] else []
+
+
 def assign_text(data: Mapping[str, Any], key: str, text: str) -> str:
     """The same for a value as it was typed; Hydra adds a key only where ``+`` says so."""
     return f"{'' if _at(data, key) else '+'}{key}={text}"

@@ -45,8 +45,9 @@ def rank(
 
     if bool(files) == (folder is not None):
         raise ConfigError(
-            "takes are named once", allowed="files, or --folder DIR",
-            next_step="pianoeval rank A.wav B.wav --model DIR",
+            "takes are named twice" if files else "no takes are named",
+            allowed="files, or --folder DIR",
+            next_step=f"pianoeval rank A.wav B.wav --model {model}",
         )  # fmt: skip
     if not model.is_dir():
         raise MissingAssetError(
@@ -61,9 +62,8 @@ def rank(
         settings = settings.model_copy(update={"run": run})
     recordings, unread = find_recordings(files or files_in(folder or Path()), settings.midi)
     found = rank_files(
-        exported, recordings, settings, ItemCache(), score_midi, tuple(dimension or ())
+        exported, recordings, settings, ItemCache(), score_midi, tuple(dimension or ()), unread
     )
-    found.failed.update(unread)
     _print(exported, found, as_json)
     if found.failed:
         for name, reason in found.failed.items():

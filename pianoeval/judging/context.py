@@ -122,5 +122,5 @@ def _without_score(config: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"no score: {relative} of {len(columns)} features are replaced by their training median,"
-        " so the figures below are not of what was done here; give the notes with --score-midi"
+        " which is not what the model was tested with; give the notes with --score-midi"
     ]

@@ -122,8 +122,11 @@ def _possible(ranking: Ranking, row: int) -> str:
 
 
 def _chance(ranking: Ranking, first: int, second: int) -> str:
-    mark = "" if ranking.told[first, second] else "="
-    return words.number(ranking.before(first, second), 2) + mark
+    """The probability; never rounded to certainty."""
+    value, mark = ranking.before(first, second), "" if ranking.told[first, second] else "="
+    if not 0.005 <= value < 0.995:
+        return (">0.99" if value > 0.5 else "<0.01") + mark
+    return words.number(value, 2) + mark
 
 
 def _accuracy(known: Mapping[str, Any]) -> str:
@@ -144,10 +147,12 @@ def remarks(model: ExportedRanker, found: Ranked) -> Iterator[str]:
         " cross-validation"
     )
     if len(found.rankings) <= _IN_FULL:
-        yield (
-            f"strength: Bradley-Terry, log-odds, prior of {PRIOR:g} comparisons; ±: standard error"
-            " over music left out of training"
-        )
+        yield from _legend(model, found)
+    elif len(found.takes) == 2:
+        first = printable(found.takes[0].recording.name)
+        yield f"P(first before): probability that {first}, named first, belongs before the other"
+    elif len(found.takes) > _TAKES_A_TABLE:
+        yield "possible ranks, and takes in their order: --dimension NAME"
     if any(not take.inside for take in found.takes):
         yield "✗ unlike every training take: take these ranks for nothing"
     yield from found.texts
@@ -161,6 +166,19 @@ def remarks(model: ExportedRanker, found: Ranked) -> Iterator[str]:
         total = len(found.failed) + len(found.takes)
         yield f"{len(found.failed)} of {total} files could not be ranked"
     yield str(model.config["quality"]["warning"])
+
+
+def _legend(model: ExportedRanker, found: Ranked) -> Iterator[str]:
+    yield (
+        f"strength: Bradley-Terry, log-odds, prior of {PRIOR:g} comparisons; ±: standard error"
+        " over music left out of training"
+    )
+    for ranking in found.rankings:
+        if ranking.low_first:
+            entry = model.config["dimensions"][model.dimensions.index(ranking.dimension)]
+            name = printable(words.plain(ranking.dimension))
+            pole = printable(str(entry["high_pole"] or "high"))
+            yield f"in {name} a higher strength is more '{pole}', so the lowest is first"
 
 
 def as_json(model: ExportedRanker, found: Ranked) -> str:

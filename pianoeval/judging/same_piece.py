@@ -22,6 +22,7 @@ from pianoeval.judging.files import Recording
 from pianoeval.midi.io import read_midi
 from pianoeval.models.base import Float64
 from pianoeval.params import MidiLimits
+from pianoeval.provenance import sha256_file
 
 _PLACES, _PITCHES = 5, 128
 
@@ -67,7 +68,7 @@ def check_same_piece(
             allowed=f"takes that share {100 * MIN_SHARED:g} % of their notes",
             next_step="rank the takes of one piece at a time",
         )  # fmt: skip
-    texts = [*_audio(recordings, len(midi)), *_lengths(recordings)]
+    texts = [*_audio(recordings, len(midi)), *_lengths(recordings), *_copies(recordings)]
     return Sameness(len(midi), texts)
 
 
@@ -118,6 +119,21 @@ def _audio(recordings: Sequence[Recording], n_midi: int) -> list[str]:
             " their pianos and rooms is taken for playing"
         )
     return texts
+
+
+def _copies(recordings: Sequence[Recording]) -> list[str]:
+    sizes: dict[int, list[Recording]] = {}
+    for one in recordings:
+        sizes.setdefault(one.path.stat().st_size, []).append(one)
+    same: dict[str, list[str]] = {}
+    for alike in sizes.values():
+        for one in alike if len(alike) > 1 else []:
+            same.setdefault(sha256_file(one.path), []).append(one.name)
+    return [
+        f"{', '.join(names)}: the same file byte for byte, so no comparison of playing"
+        for names in same.values()
+        if len(names) > 1
+    ]
 
 
 def _lengths(recordings: Sequence[Recording]) -> list[str]:

@@ -61,6 +61,11 @@ def files_in(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise BadInputError("no such folder", where=folder, next_step=_NEXT)
     names = [n for n in list_folder(folder) if Path(n).suffix.lower() in MEDIA_SUFFIXES]
+    if not names:
+        raise BadInputError(
+            "no recordings below this folder", where=folder,
+            allowed=" ".join(sorted(MEDIA_SUFFIXES)), next_step=_NEXT,
+        )  # fmt: skip
     return [str(folder / name) for name in names]
 
 
@@ -82,6 +87,7 @@ def rank_files(
     cache: ItemCache,
     score_midi: Path | None = None,
     dimensions: Sequence[str] = (),
+    unread: Mapping[str, str] | None = None,
 ) -> Ranked:
     """Compare takes of one piece.
 
@@ -91,6 +97,8 @@ def rank_files(
         As of :func:`~pianoeval.judging.scoring.judge`.
     dimensions : sequence of str
         Only these; all without any.
+    unread : mapping, optional
+        Why files that were named too could not be read; goes into ``failed``.
 
     Raises
     ------
@@ -102,9 +110,11 @@ def rank_files(
         What concerns no single file: weights or fonts that are absent, a full disk.
     """
     chosen = chosen_dimensions(model, dimensions)
-    _two(len(recordings), {})
+    unread = dict(unread or {})
+    _two(len(recordings), unread)
     same = check_same_piece(recordings, settings.midi, score_midi)
     x, names, failed = _features(model, recordings, settings, cache, score_midi)
+    failed = {**failed, **unread}
     _two(len(names), failed)
     by_name = {one.name: one for one in recordings}
     scores, left_out = model.scores(x)
@@ -123,7 +133,8 @@ def rank_files(
 def _two(n: int, failed: Mapping[str, str]) -> None:
     if n < 2:
         told = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())
-        raise BadInputError(f"{n} take{'s' * (n != 1)} cannot be ranked{told}", next_step=_NEXT)
+        what = "1 take cannot be ranked alone" if n else "no take can be ranked"
+        raise BadInputError(f"{what}{told}", next_step=_NEXT)
 
 
 def _features(

@@ -206,6 +206,8 @@ class Menu:
                 settings[f"encoders.{encoder}.precision"] = "bfloat16"
         if "fusion.views" not in self.settings and self.data.get("fusion", {}).get("views"):
             settings["fusion.views"] = {}
+        if self.data.get("rank", {}).get("rankers"):  # they read other views, and are in no table
+            settings["rank.rankers"] = {}
         return Recipe(
             name, title, where, self.choice, _once(rows), self.views, settings | self.settings,
             **fields,

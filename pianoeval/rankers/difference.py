@@ -2,7 +2,7 @@ r"""Ridge regression on differences of takes of one segment, in closed form.
 
 Of a pair the difference of features predicts the difference of labels,
 
-.. math:: \min_W \sum_{s} \frac{2}{n_s} \sum_{a<b \in s}
+.. math:: \min_W \sum_{s} \frac{1}{n_s} \sum_{a<b \in s}
           \lVert (y_a - y_b) - W'(x_a - x_b) \rVert^2 + \lambda \lVert W \rVert^2,
 
 which, as :math:`\sum_{a<b}(z_a - z_b)^2 = n_s \sum_a (z_a - \bar z_s)^2`, is ridge on takes from
@@ -11,11 +11,14 @@ mislead. The unit of a feature is its spread within segments. A take's score is 
 :math:`P(A>B) = 1 - P(B>A)`.
 
 λ is the one of best pair accuracy on the inner folds. Margins are log-odds: scores times the slope
-of a logistic regression without intercept on inner out-of-fold pairs.
+of a logistic regression without intercept on inner out-of-fold pairs. Where no inner fold holds a
+pair (players who played each segment once, one at a time), the validation split stands in for them,
+and the log says so.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,10 +30,12 @@ from pianoeval.models.base import Float64, Rows, Standardiser
 from pianoeval.params import RunParams
 from pianoeval.params_rank import RankerParams
 from pianoeval.rankers.base import RankFold, RankPrediction, score_margins
-from pianoeval.rankers.pairs import TrainingPairs, pair_accuracy, training_pairs
+from pianoeval.rankers.pairs import TrainingPairs, no_pairs, pair_accuracy, training_pairs
 
+_log = logging.getLogger(__name__)
 _STEPS = 30
 _STEEPEST = 1e4
+_WIDE = 4096  # values, beyond which singular vectors take some ten times as long as products
 _STILL = 1e-6  # spread within segments, in units of that over all takes, that is rounding
 
 
@@ -44,20 +49,32 @@ def centred(values: Float64, groups: Rows) -> Float64:
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """Ridge solutions of all penalties on centred takes, through one decomposition."""
+    """Ridge solutions of all penalties on centred takes, through one decomposition.
+
+    That of the takes' values; beyond ``_WIDE`` values, of their products, (n, n).
+    """
 
     z: Float64
     coordinates: Float64  # of the labels, on the left singular vectors
-    right: Float64
     singular: Float64
+    right: Float64 | None
+    left: Float64
 
     @classmethod
     def fit(cls, z: Float64, y: Float64) -> _Path:
-        left, singular, right = np.linalg.svd(z, full_matrices=False)
-        return cls(z, left.T @ y, right, singular)
+        right = None
+        if z.shape[1] > max(_WIDE, len(z)):
+            power, left = np.linalg.eigh(z @ z.T)
+            singular = np.sqrt(np.maximum(power, 0.0))
+        else:
+            left, singular, right = np.linalg.svd(z, full_matrices=False)
+        return cls(z, left.T @ y, singular, right, left)
 
     def weights(self, penalty: float) -> Float64:
         """Shape (features, dimensions)."""
+        if self.right is None:
+            shrunk = self.coordinates / (self.singular**2 + penalty)[:, None]
+            return np.asarray(self.z.T @ (self.left @ shrunk), dtype=np.float64)
         shrunk = self.singular / (self.singular**2 + penalty)
         return np.asarray(self.right.T @ (shrunk[:, None] * self.coordinates), dtype=np.float64)
 
@@ -154,21 +171,40 @@ def fit_fold(fold: RankFold, params: RankerParams) -> DifferenceFit:
         raise ConfigError(f"fold {fold.name} has no inner folds to choose λ on")
     scaler = within_scaler(fold)
     inside = scaler.transform(fold.x[fold.train])
-    held_pairs = [training_pairs(fold, held, params.pairs) for _, held in fold.inner]
-    paths = [_fit(fold, inside, fit) for fit, _ in fold.inner]
-    trials = []
-    for penalty in params.lambdas:
-        apart = [
-            (inside[p.first] - inside[p.second]) @ path.weights(penalty)
-            for p, path in zip(held_pairs, paths, strict=True)
-        ]
-        trials.append(np.concatenate(apart))
+    splits, held_pairs = _splits_with_pairs(fold, params)
+    trials: list[list[Float64]] = [[] for _ in params.lambdas]
+    for (fit, _), held in zip(splits, held_pairs, strict=True):
+        path = _fit(fold, inside, fit)
+        apart = inside[held.first] - inside[held.second]
+        for trial, penalty in zip(trials, params.lambdas, strict=True):
+            trial.append(apart @ path.weights(penalty))
+    margins = [np.concatenate(trial) for trial in trials]
     pairs = joined(held_pairs)
-    accuracy = [pair_accuracy(margins, pairs) for margins in trials]
-    best = int(np.nanargmax(accuracy)) if np.isfinite(accuracy).any() else len(accuracy) // 2
-    slope = logistic_slope(trials[best], pairs)
+    accuracy = [pair_accuracy(one, pairs) for one in margins]
+    best = int(np.argmax(accuracy))
+    slope = logistic_slope(margins[best], pairs)
     weights = _fit(fold, inside, np.arange(len(fold.train))).weights(params.lambdas[best])
     return DifferenceFit(scaler, weights, slope, float(params.lambdas[best]), accuracy[best])
+
+
+def _splits_with_pairs(
+    fold: RankFold, params: RankerParams
+) -> tuple[Sequence[tuple[Rows, Rows]], list[TrainingPairs]]:
+    """What λ and slopes are chosen on: the inner folds, or else the validation split.
+
+    Raises
+    ------
+    ConfigError
+        None of them holds two takes of one segment whose labels differ by enough.
+    """
+    for splits in (fold.inner, [fold.validation] if fold.validation else []):
+        pairs = [training_pairs(fold, held, params.pairs) for _, held in splits]
+        if any((one.weight > 0).any() for one in pairs):
+            if splits is not fold.inner:
+                _log.warning("ridge on differences %s: no inner pairs; λ is chosen on the "
+                             "validation split", fold.name)  # fmt: skip
+            return splits, pairs
+    raise no_pairs(fold, params.pairs)
 
 
 def weights_at(fold: RankFold, rows: Rows, penalty: float) -> Float64:

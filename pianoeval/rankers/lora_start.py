@@ -14,7 +14,7 @@ from pianoeval.models.base import Float64, Rows, Standardiser
 from pianoeval.params_rank import RankerParams
 from pianoeval.rankers.base import RankFold
 from pianoeval.rankers.difference import centred, logistic_slope
-from pianoeval.rankers.pairs import TrainingPairs, pair_accuracy, training_pairs
+from pianoeval.rankers.pairs import TrainingPairs, no_pairs, pair_accuracy, training_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,16 @@ def frozen_start(fold: RankFold, pooled: Float64, params: RankerParams) -> Start
     ----------
     pooled : float64, shape (clips, features)
         Of all clips that the fold has.
+
+    Raises
+    ------
+    ConfigError
+        No validation pair that counts.
     """
     fit, held = validation_split(fold)
     pairs = training_pairs(fold, held, params.pairs)
+    if not (pairs.weight > 0).any():
+        raise no_pairs(fold, params.pairs)
     scaler = Standardiser.fit(pooled[fold.train[fit]].astype(np.float32))
     z = (pooled[fold.train] - scaler.mean) * scaler.inverse_scale
     groups = fold.segment[fold.train[fit]]
@@ -85,7 +92,7 @@ def frozen_start(fold: RankFold, pooled: Float64, params: RankerParams) -> Start
         found.append(right.T @ ((singular / (singular**2 + penalty))[:, None] * onto))
         trials.append(apart @ found[-1])
     accuracy = [pair_accuracy(trial, pairs) for trial in trials]
-    best = int(np.nanargmax(accuracy)) if np.isfinite(accuracy).any() else len(accuracy) // 2
+    best = int(np.argmax(accuracy))
     unit = logistic_slope(trials[best], pairs)
     if params.loss == "margin":
         unit = 1 / np.maximum(fold.y[fit].std(axis=0), 1e-12)
@@ -138,6 +145,8 @@ class Batches:
     ) -> None:
         self._fold, self._size = fold, size
         self._pairs = training_pairs(fold, fit, params.pairs)
+        if not (self._pairs.weight > 0).any():
+            raise no_pairs(fold, params.pairs)
         self._rng = np.random.default_rng([params.seed, seed])
         learned = np.unique(np.concatenate([self._pairs.first, self._pairs.second]))
         segment = fold.segment[fold.train[learned]]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from pianoeval.errors import ConfigError
 from pianoeval.models.base import Float64, Rows
 from pianoeval.params_rank import PairParams
 from pianoeval.rankers.base import RankFold
@@ -86,3 +87,13 @@ def pair_accuracy(margins: Float64, pairs: TrainingPairs) -> float:
         return float("nan")
     share = (right * known).sum(axis=0)[n > 0] / n[n > 0]
     return float(share.mean())
+
+
+def no_pairs(fold: RankFold, params: PairParams) -> ConfigError:
+    """That no pair of the training side counts."""
+    return ConfigError(
+        f"fold {fold.name} has no pair of takes of one segment whose labels differ by more than"
+        f" {params.min_difference:g}, as pairs that are learned from must",
+        where="rank.rankers.*.pairs.min_difference",
+        next_step="lower it in params.yaml, or take the scheme out of rank.schemes",
+    )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pianoeval.losses.imbalance import lds_weights
 from pianoeval.models.base import Float64, Rows
-from pianoeval.params_rank import RankerParams
+from pianoeval.params_rank import PAIR_LOSSES, RankerParams
 from pianoeval.rankers.base import RankFold
 from pianoeval.rankers.features import Frames, scaled_features, scaled_frames
 from pianoeval.rankers.lists import (
@@ -32,7 +32,7 @@ from pianoeval.rankers.lists import (
     split_of,
     standardised,
 )
-from pianoeval.rankers.pairs import training_pairs
+from pianoeval.rankers.pairs import no_pairs, training_pairs
 
 _ORDER, _DROPOUT = 1, 2  # purposes of the random streams; initial weights are 0
 LABEL_SIGMA = 2.0  # bins, of label distribution smoothing; as Yang et al. 2021
@@ -118,6 +118,9 @@ class Material:
             fold_lists(f, s[0], params.pairs, self.n_takes)
             for f, s in zip(folds, splits, strict=True)
         ]
+        for fold, laid in zip(folds, self.lists, strict=True):
+            if params.loss in PAIR_LOSSES and not (laid.pairs.weight > 0).any():
+                raise no_pairs(fold, params.pairs)
         self.held = [f.train[s[1]] for f, s in zip(folds, splits, strict=True)]
         self.held_pairs = [
             training_pairs(f, s[1], ALL_PAIRS) for f, s in zip(folds, splits, strict=True)

@@ -28,7 +28,7 @@ from pianoeval.errors import ConfigError
 from pianoeval.losses.pairwise import all_pairs
 from pianoeval.models.base import Float64
 from pianoeval.params import RunParams
-from pianoeval.params_rank import RankerParams
+from pianoeval.params_rank import PAIR_LOSSES, RankerParams
 from pianoeval.rankers.base import RankFold, RankPrediction
 from pianoeval.rankers.contrastive import pair_loss
 from pianoeval.rankers.frame_attention import FrameAttention
@@ -44,8 +44,6 @@ from pianoeval.rankers.networks import (
 )
 from pianoeval.rankers.sampling import Batch, Takes
 from pianoeval.rankers.trainer import train
-
-PAIR_LOSSES = ("margin", "logistic")
 
 
 class Siamese(BaseNetwork):

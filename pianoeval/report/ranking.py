@@ -28,6 +28,8 @@ _MEASURES = {
 }  # fmt: skip
 # A row tells pieces or players apart if no more than this share of permutations does.
 _LEVEL = 0.05
+# Branches that learned nothing of piece and style: what a ranker reads, what a regression predicts.
+_CONTROLS = {"features", "prediction"}
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,9 @@ def _tier_rows(table: pd.DataFrame, schemes: list[str]) -> list[tuple[str, Row]]
         parts += [here[here["kind"] == kind].head(1) for kind in ("model", "baseline")]
         for _, line in pd.concat(parts).iterrows():
             same = table["scheme"] == scheme
-            for column in ("kind", "features", "model"):
-                same &= table[column] == line[column]
+            for column in ("kind", "features", "model", "seed"):
+                if column in table:
+                    same &= table[column] == line[column]
             found = _by(table[same], "subset")
             cells = [
                 _cell(found[name], spanned=True) if name in found else (words.ABSENT, "")
@@ -211,7 +214,10 @@ def _tier_rows(table: pd.DataFrame, schemes: list[str]) -> list[tuple[str, Row]]
 def _code_rows(
     table: pd.DataFrame | None, schemes: list[str]
 ) -> list[tuple[str, str, Row]]:  # fmt: skip
-    """(scheme, branch, row): each measure with its chance level below; ● = beyond chance."""
+    """(scheme, branch, row): each measure with its chance level below; ● = beyond chance, ○ = less.
+
+    Only accuracies of pieces are marked as less, which centring on the compared takes makes them.
+    """
     if table is None:
         return []
     out = []
@@ -223,12 +229,13 @@ def _code_rows(
                 _measured(found[name]) if name in found else (words.ABSENT, "")
                 for name in _MEASURES
             ]
-            kind = "control" if str(branch) == "prediction" else "ranker"
+            kind = "control" if str(branch) in _CONTROLS else "ranker"
             out.append((scheme, str(branch), Row(str(ranker), kind, cells)))
     return out
 
 
 def _measured(line: pd.Series[Any]) -> tuple[str, str]:
-    beyond = " ●" if line["p"] <= _LEVEL else ""
+    less = line["measure"] == "piece_accuracy" and line["value"] < line["chance_low"]
+    beyond = " ●" if line["p"] <= _LEVEL else " ○" if less else ""
     chance = words.interval(line["chance_low"], line["chance_high"], 2)
     return words.number(line["value"], 2) + beyond, chance

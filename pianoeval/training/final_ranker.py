@@ -109,7 +109,7 @@ def _origin(ranker: Ranker, params: Params, paths: CorpusPaths) -> dict[str, Any
 def exportable_ranker(params: Params, name: str) -> Ranker:
     """The ranker, if it can be stored; raises ConfigError."""
     usable, left_out = usable_rankers(params)
-    known = ", ".join(n for n, r in usable.items() if _is_linear(r)) or "none in params.yaml"
+    known = ", ".join(exportable_names(params)) or "none in params.yaml"
     if name not in usable:
         why = f"'{name}' cannot be used: {left_out[name]}" if name in left_out else (
             f"no ranker '{name}'"
@@ -122,11 +122,16 @@ def exportable_ranker(params: Params, name: str) -> Ranker:
         raise ConfigError(
             f"'{name}' cannot be exported: only rankers of the approach difference, without a"
             " sweep, are a matrix of weights", where=f"rank.rankers.{name}", allowed=known,
-            next_step="add a ranker with approach: difference to params.yaml, then: dvc repro",
+            next_step="name one of these, or add one with approach: difference to params.yaml",
         )  # fmt: skip
     for view, source in usable[name].features.items():
         check_view(params, source, view)
     return usable[name]
+
+
+def exportable_names(params: Params) -> list[str]:
+    """Rankers that can be stored."""
+    return [name for name, ranker in usable_rankers(params)[0].items() if _is_linear(ranker)]
 
 
 def _is_linear(ranker: Ranker) -> bool:

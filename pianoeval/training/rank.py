@@ -110,7 +110,7 @@ def rank_corpus(
 def load_views(
     ranker: Ranker, params: Params, paths: CorpusPaths, manifest: pd.DataFrame
 ) -> list[View]:
-    """The ranker's views, with frames or notes where it compares takes by attention to them."""
+    """The ranker's views, with frames or notes if, and only if, it attends to them."""
     reads_frames = any(
         point.approach == "siamese" and point.comparison == "attention"
         for point in ranker.params.points().values()
@@ -118,11 +118,10 @@ def load_views(
     found = []
     for name, features in ranker.features.items():
         block = params.views[features][name]
-        wanted = params
-        if reads_frames:  # a view brings its sequences for the models that read them
-            framed = block.model_copy(update={"models": ["attention"]})
-            views = {**params.views, features: {**params.views[features], name: framed}}
-            wanted = params.model_copy(update={"views": views})
+        # A view brings its sequences for the models that read them.
+        framed = block.model_copy(update={"models": ["attention" if reads_frames else "ridge"]})
+        views = {**params.views, features: {**params.views[features], name: framed}}
+        wanted = params.model_copy(update={"views": views})
         found.append(load_view(features, name, wanted, paths, manifest["clip"].tolist()))
     return found
 
@@ -195,6 +194,9 @@ def rank_key(
         "groups": digest(manifest[_DECIDING].to_csv(index=False).encode()),
         "folds": digest(of_scheme.to_csv(index=False).encode()),
     }
+    approaches = {point.approach for point in ranker.params.points().values()}
+    if "kernel" in approaches and len(takes.widths) > 1:
+        inputs["widths"] = digest(str(takes.widths).encode())  # where one view ends
     if takes.sequences is not None:
         inputs["sequences"] = takes.sequences.digest()
     if takes.audio is not None:

@@ -77,7 +77,7 @@ def make_takes(
     Raises
     ------
     BadInputError
-        The views have no clip in common.
+        The views have no clip in common, none of these has a label, or one has some labels only.
     """
     common = set.intersection(*(set(view.clips) for view in views))
     clips = [clip for clip in manifest["clip"] if clip in common]
@@ -89,6 +89,7 @@ def make_takes(
     rows = [_positions(view.clips, clips) for view in views]
     x = np.concatenate([v.x[r] for v, r in zip(views, rows, strict=True)], axis=1)
     y, dimensions = label_matrix(labels, params.probe.task, clips)
+    _check_labels(y, clips, params.probe.task)
     table = manifest.set_index("clip").loc[clips].reset_index()
     human = ~table["is_score_render"].to_numpy(dtype=bool)
     ordered = [v.sequences.take(r) for v, r in zip(views, rows, strict=True) if v.sequences]
@@ -101,6 +102,22 @@ def make_takes(
         ordered[0] if ordered else None, player=_known_codes(table["player"]),
         movement=_known_codes(table["movement"]), widths=tuple(v.x.shape[1] for v in views),
     )  # fmt: skip
+
+
+def _check_labels(y: Float64, clips: list[str], task: str) -> None:
+    """Refuse what the probes refuse too; see :func:`make_takes`."""
+    missing = np.isnan(y)
+    if missing.all():
+        raise BadInputError(
+            f"no clip of these views has a label of the task {task}", where="rank.rankers",
+            next_step="label clips that have these features, or change probe.task in params.yaml",
+        )  # fmt: skip
+    partly = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
+    if len(partly):
+        raise BadInputError(
+            f"{len(partly)} clips are labelled in part", where=clips[partly[0]],
+            next_step="label every dimension of a clip, or leave the clip out of the labels",
+        )  # fmt: skip
 
 
 def _positions(of: Sequence[str], clips: Sequence[str]) -> Rows:
@@ -186,6 +203,11 @@ def _with_pairs_to_stop_on(fold: RankFold) -> RankFold | str:
     for split in [*splits, *_by_segments(fold.segment[fold.train])]:
         parts = [training_pairs(fold, part, _ALL_PAIRS) for part in split]
         if all((pairs.weight > 0).any() for pairs in parts):
+            if split is not fold.validation:
+                _log.warning(
+                    "rank: fold %s: the validation group holds no pairs; %d other takes stand in",
+                    fold.name, len(split[1]),
+                )  # fmt: skip
             return replace(fold, validation=split)
     return "fewer than two segments with takes of unequal labels to learn from"
 

@@ -83,6 +83,8 @@ def test_every_point_is_accepted_and_trains_one_model(grid: str, features: str) 
         assert params.views[features][view].models == [model]
         assert params.probe.controls.labels == []
         assert params.probe.learning_curve.percents == []
+        assert PARAMS.rank.rankers  # of views that may not be here
+        assert params.rank.rankers == {}
         for block in BELOW:  # nothing that is computed before pooling is touched
             assert getattr(params, block) == getattr(PARAMS, block)
         refuse_encoding(point.overrides)
@@ -166,6 +168,7 @@ def test_only_what_differs_is_said() -> None:
     ("grid", "values", "named", "message"),
     [
         ("layers", ["99", "1"], {"features": "transkun"}, "unknown layer '99'"),
+        ("rank.rankers.dual.seed", ["1", "2"], {}, "rankers are not among the rows"),
         ("layers", ["6..1", "1"], {"features": "transkun"}, "runs backwards"),
         ("layers", ["1"], {"features": "transkun"}, "two or more different points"),
         ("layers", ["1", "1"], {"features": "transkun"}, "two or more different points"),

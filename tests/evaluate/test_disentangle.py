@@ -285,6 +285,17 @@ def test_noise_is_not_accused() -> None:
     assert 0.03 < alarms.mean() < 0.17
 
 
+@pytest.mark.parametrize(("n_pieces", "n_players"), [(2, 3), (8, 6)])
+def test_centred_noise_lies_below_chance(n_pieces: int, n_players: int) -> None:
+    """A bias that is told in the documentation: p of pieces says nothing of centred codes."""
+    manifest = known.corpus(n_pieces, n_players)
+    values = pd.DataFrame(noise(manifest))
+    inside = values - values.groupby(manifest["segment"].to_numpy()).transform("mean")
+    found = asked(inside.to_numpy(), manifest).loc["piece_accuracy"]
+    assert found["value"] < found["chance_mean"]
+    assert found["p"] > 0.45
+
+
 def test_chance_level_is_that_of_the_players() -> None:
     """Where players have repertoires, whose school a player is of tells something of the piece."""
     manifest = known.corpus(8, 12, nested=True)

@@ -25,10 +25,12 @@ from pianoeval.evaluate.ranked.corpus import (
     evaluate_rank_workspace,
     evaluate_rankers,
 )
+from pianoeval.evaluate.ranked.read import read_ranks
 from pianoeval.evaluate.ranked.rows import ranking_table
 from pianoeval.evaluate.ranked.setting import entry_hashes, make_setting
 from pianoeval.evaluate.results import evaluate_state
 from pianoeval.evaluate.tables import results_table
+from pianoeval.joins import SOURCE
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file
@@ -363,3 +365,83 @@ def test_a_hash_follows_its_own_ranker_alone(params: Params) -> None:
     folds = params.folds.model_copy(update={"n_folds": 3})
     moved = entry_hashes(params.model_copy(update={"folds": folds}), "toy", entries)
     assert all(before[name] != moved[name] for name in entries)
+
+
+# Which tables they are ---------------------------------------------------------------------------
+
+
+def named(table: pd.DataFrame, corpus: str, name: str) -> pd.DataFrame:
+    """As the stage writes it."""
+    found = table.copy()
+    found.attrs = {**table.attrs, SOURCE: f"{corpus}/{name}.parquet"}
+    return found
+
+
+@pytest.fixture
+def own(evaluated: CorpusPaths, tmp_path: Path) -> CorpusPaths:
+    """A copy to spoil, whose tables say whose they are."""
+    paths = CorpusPaths("toy", tmp_path / "own")
+    shutil.copytree(evaluated.workspace, paths.workspace)
+    pairs, codes = read_table(paths.rank_pairs), read_table(paths.rank_codes)
+    write_ranks(paths, named(pairs, "toy", "pairs"), named(codes, "toy", "codes"))
+    return paths
+
+
+def read_again(paths: CorpusPaths, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return read_ranks(paths, params, read_table(paths.folds))
+
+
+def test_ranks_are_read_as_they_were_written(
+    own: CorpusPaths, evaluated: CorpusPaths, params: Params
+) -> None:
+    found, before = read_again(own, params), read_again(evaluated, params)
+    for one, other in zip(found, before, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [None, 0])
+@pytest.mark.parametrize("says", [True, False])
+def test_pairs_and_codes_that_changed_places_are_refused(
+    own: CorpusPaths, params: Params, rows: int | None, says: bool
+) -> None:
+    """Without rows, and where an older version did not name them, columns still tell."""
+    pairs, codes = (table.head(rows) if rows == 0 else table for table in read_again(own, params))
+    if not says:
+        pairs.attrs, codes.attrs = {}, {}
+    write_ranks(own, codes, pairs)
+    with pytest.raises(CorruptDataError, match="the table") as caught:
+        read_again(own, params)
+    assert caught.value.where == str(own.rank_pairs)
+    assert caught.value.next_step == f"rm -r '{own.ranks}' && dvc repro rank@toy"
+
+
+@pytest.mark.parametrize("name", ["pairs", "codes"])
+@pytest.mark.parametrize("rows", [None, 0])
+def test_a_table_of_another_corpus_is_refused(
+    own: CorpusPaths, params: Params, name: str, rows: int | None
+) -> None:
+    """Even with the same clips and folds, and even without a row."""
+    path = {"pairs": own.rank_pairs, "codes": own.rank_codes}[name]
+    table = read_table(path)
+    write_table(named(table.head(0) if rows == 0 else table, "studio", name), path)
+    with pytest.raises(CorruptDataError, match=f"studio/{name}.parquet") as caught:
+        evaluate_rank_workspace(own, params)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_other_fold, "is not of fold"),
+        (lambda t: t.assign(clip="nobody"), "'nobody' is not of fold"),
+        (lambda t: t.assign(ranker="stranger"), "codes of a ranker 'stranger'"),
+    ],
+)
+def test_codes_that_cannot_be_right_are_refused(
+    own: CorpusPaths, params: Params, change: Change, said: str
+) -> None:
+    changed = change(read_table(own.rank_codes))
+    write_table(named(changed, "toy", "codes"), own.rank_codes)
+    with pytest.raises(CorruptDataError, match=said) as caught:
+        read_again(own, params)
+    assert caught.value.next_step == "dvc repro rank@toy"

@@ -23,13 +23,17 @@ from workspaces import ROOT
 from pianoeval.cache import ItemCache
 
 HERE = Path(__file__).resolve().parent
-STEPS = {"render": "audio", "contours": "contour", "embed": "embedding-mel", "probe": "probe"}
+STEPS = {
+    "render": "audio", "contours": "contour", "embed": "embedding-mel", "probe": "probe",
+    "rank": "rank",
+}  # fmt: skip
 _ITEMS = 3  # to compute again
 MARK = "PIANOEVAL_TEST_DISTURBED"
 _IMPORTS = (
     "pandas", "torch", "pyarrow.parquet", "zarr", "librosa", "music21", "sklearn.linear_model",
     "scipy.stats", "stages.probe", "stages.report", "stages.examples", "stages.symbolic",
     "stages.contours", "stages.render", "stages.embed", "stages.evaluate", "stages.audit",
+    "stages.rank", "stages.evaluate_rank",
 )  # fmt: skip
 Tree = dict[str, str]
 

@@ -47,6 +47,7 @@ from pianoeval.corpora.receipt import check_raw
 from pianoeval.errors import CorruptDataError, PianoevalError
 from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.receipt import check_results, read_audit
+from pianoeval.evaluate.ranked.read import read_ranks
 from pianoeval.features.pooling import PooledStore, pool_store
 from pianoeval.midi.io import Performance, write_midi
 from pianoeval.params import CheckpointParams, CorpusParams
@@ -65,12 +66,14 @@ from stages import (
     degrade,
     embed,
     evaluate,
+    evaluate_rank,
     examples,
     fetch,
     folds,
     ingest,
     pool,
     probe,
+    rank,
     render,
 )  # fmt: skip
 from stages import report as report_stage
@@ -225,7 +228,7 @@ def kinds(
     pooled = paths.pooled("mel", "grand")
     found["pooled store"] = Kind(below(pooled), lambda _: read_pooled(pooled))
     cache = ItemCache(spoilt.cache / "items")
-    for step in ("audio", "contour", "embedding-mel", "probe"):
+    for step in ("audio", "contour", "embedding-mel", "probe", "rank"):
         found[f"item of {step}"] = Kind(
             below(cache.root / step, "*.safetensors"),
             lambda path, step=step: read_item(cache, step, path.stem),
@@ -243,6 +246,7 @@ def kinds(
         # Their rows say which view they are of: which file holds them does not matter.
         lambda _: read_views(paths),
     )
+    found["ranks"] = Kind(below(paths.ranks), lambda _: read_both_ranks(paths))
     found["MIDI and scores"] = Kind(
         [*below(paths.source, "*.mid"), *below(paths.clips, "*.mid")],
         lambda _: read_notes(paths),
@@ -255,6 +259,11 @@ def kinds(
     listed = ("results.csv", "comparisons.csv", "diagnostics.json", "latent.csv", "summary.json")
     found["results"] = Kind(
         [paths.evaluated, *(paths.results / name for name in (*listed, "leaks.csv"))],
+        lambda _: (check_results(paths), "read")[-1],
+    )
+    of_ranks = ("ranking.csv", "rank_comparisons.csv", "disentanglement.csv")
+    found["ranking"] = Kind(
+        [paths.ranked, *(paths.results / name for name in of_ranks)],
         lambda _: (check_results(paths), "read")[-1],
     )
     found["examples"] = Kind(
@@ -272,6 +281,11 @@ def kinds(
 def read_views(paths: CorpusPaths) -> str:
     views = read_predictions(paths, ["mel", "symbolic"])
     return digest(*(part for name in sorted(views) for part in (name, views[name].to_csv())))
+
+
+def read_both_ranks(paths: CorpusPaths) -> str:
+    tables = read_ranks(paths, load_params(), read_table(paths.folds))
+    return digest(*(part for table in tables for part in (table.to_csv(), dict(table.attrs))))
 
 
 def read_notes(paths: CorpusPaths) -> str:
@@ -331,8 +345,9 @@ def _fetched(
 
 KINDS = (
     "audio store", "contours", "embeddings", "pooled store", "item of audio", "item of contour",
-    "item of embedding-mel", "item of probe", "tables of clips", "folds", "symbolic",
-    "predictions", "MIDI and scores", "tables of source", "audit", "results", "examples",
+    "item of embedding-mel", "item of probe", "item of rank", "tables of clips", "folds",
+    "symbolic", "predictions", "ranks", "MIDI and scores", "tables of source", "audit", "results",
+    "ranking", "examples",
     "fetched corpus", "raw", "recordings", "checkpoint model.safetensors",
     "checkpoint pytorch_model.bin", "assets", "exported model",
 )  # fmt: skip
@@ -483,13 +498,14 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 
 RECOMPUTED: dict[str, tuple[Callable[[], None], str]] = {
     "probe": (lambda: probe.main("studio", "mel"), "predictions/mel.parquet"),
+    "rank": (lambda: rank.main("studio"), "ranks"),
     "audio": (lambda: render.main("studio", "grand"), "audio/grand.zarr"),
     "embedding-mel": (lambda: embed.main("studio", "mel", "grand"), "embeddings/mel/grand.zarr"),
     "contour": (lambda: contours.main("studio"), "contours/grand.zarr"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("step", list(RECOMPUTED)[: scale(1, 4)])
+@pytest.mark.parametrize("step", list(RECOMPUTED)[: scale(2, 5)])
 def test_a_damaged_item_is_computed_again_to_the_same_bytes(
     spoilt: Finished, kinds: dict[str, Kind], step: str
 ) -> None:
@@ -531,8 +547,16 @@ REFUSED: dict[str, tuple[str, Callable[[], None]]] = {
     "folds.parquet": ("probe", lambda: probe.main("studio", "mel")),
     "audit.json": ("probe", lambda: probe.main("studio", "mel")),
     "predictions/mel.parquet": ("evaluate", lambda: evaluate.main("studio")),
+    "clips/label*.parquet": ("rank", lambda: rank.main("studio")),
+    "features/mel/grand.zarr/values/c/0/0/*/0": ("rank", lambda: rank.main("studio")),
+    "ranks/pairs.parquet": ("evaluate_rank", lambda: evaluate_rank.main("studio")),
+    "ranks/codes.parquet": ("evaluate_rank", lambda: evaluate_rank.main("studio")),
+    "predictions/symbolic.parquet": ("evaluate_rank", lambda: evaluate_rank.main("studio")),
     "../../reports/studio/diagnostics.json": ("examples", lambda: examples.main("studio")),
     "../../reports/studio/results.csv": ("report", report_stage.main),
+    "../../reports/studio/ranking.csv": ("report", report_stage.main),
+    "../../reports/studio/disentanglement.csv": ("examples", lambda: examples.main("studio")),
+    "../evaluated/studio.ranking.json": ("report", report_stage.main),
     "../evaluated/studio.examples.json": ("report", report_stage.main),
 }  # fmt: skip
 

@@ -25,14 +25,16 @@ from pianoeval.compare import paired
 from pianoeval.compare.findings import compare_runs
 from pianoeval.evaluate import corpus
 from pianoeval.evaluate.protocol.splits import make_folds
+from pianoeval.evaluate.ranked import corpus as ranked_corpus
 from pianoeval.params import BoostingParams, FoldParams, MlpParams, ModelName, TreeParams
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file
 from pianoeval.store import RaggedStore
 from pianoeval.training import final, relabel
+from pianoeval.training import rank as training_rank
 from pianoeval.training.crossval import nested_cross_validation
-from stages import evaluate, probe
+from stages import evaluate, evaluate_rank, probe, rank
 from tests.training.study_cases import make_manifest, make_study
 
 HERE = Path(__file__).parent
@@ -112,8 +114,9 @@ def assert_same(made: Finished, reference: Finished, claim: str, **figures: int 
     record(LEVEL, claim, files=len(found), items=len(cached), differing=len(wrong), **figures)
     assert wrong == []
     kinds = {name.split("/")[2] for name in found if name.startswith("data/studio/")}
-    assert {"audio", "contours", "embeddings", "features", "predictions"} <= kinds
-    assert {name.split("/")[0] for name in cached} == {"audio", "contour", "embedding-mel", "probe"}
+    assert {"audio", "contours", "embeddings", "features", "predictions", "ranks"} <= kinds
+    steps = {"audio", "contour", "embedding-mel", "probe", "rank"}
+    assert {name.split("/")[0] for name in cached} == steps
 
 
 # One thing at a time in the thorough version, so that a difference names its cause.
@@ -189,7 +192,8 @@ def test_training_and_evaluation_use_one_thread(
 ) -> None:
     """Sums are divided among threads, so their number would be in the last bits."""
     made = finished.copy(tmp_path)
-    shutil.rmtree(made.cache / "items" / "probe")
+    for step in ("probe", "rank"):
+        shutil.rmtree(made.cache / "items" / step)
     monkeypatch.chdir(made.workspace)
     monkeypatch.setenv("PIANOEVAL_CACHE", str(made.cache))
     seen: dict[str, set[int]] = {}
@@ -206,18 +210,21 @@ def test_training_and_evaluation_use_one_thread(
     for module, name in (
         (relabel, "make_scheme"), (corpus, "evaluate_state"), (corpus, "diagnostics"),
         (corpus, "comparisons"), (paired, "draw_counts"), (final, "fit_ridge"),
+        (training_rank, "_train"), (ranked_corpus, "judge"), (ranked_corpus, "disentanglement"),
     ):  # fmt: skip
         watch(module, name)
     with threadpool_limits(3, user_api="blas"):
         assert blas_threads() == {3}
         probe.main("studio", "symbolic")
+        rank.main("studio")
         evaluate.main("studio")
+        evaluate_rank.main("studio")
         compare_runs(".:symbolic/ridge", ".:mel/ridge")
         final.train_final(CorpusPaths("studio"), load_params(), "symbolic", "ridge")
         assert blas_threads() == {3}  # what the caller had is given back
     record(LEVEL, "threads of linear algebra where numbers are made", places=len(seen), threads=1)
     assert set().union(*seen.values()) == {1}
-    assert len(seen) == 6
+    assert len(seen) == 9
 
 
 # Order -------------------------------------------------------------------------------------------

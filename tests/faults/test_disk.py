@@ -52,8 +52,17 @@ OUTPUTS = {
     "embed": ["data/studio/embeddings"],
     "pool": ["data/studio/features/mel"],
     "symbolic": ["data/studio/features/symbolic"],
+    "notes": ["data/studio/features/notes"],
     "folds": ["data/studio/folds.parquet", "reports/studio/folds.csv"],
     "audit": ["data/studio/audit.json", "reports/studio/leaks.csv"],
+    "fuse": ["data/studio/predictions/fusion.parquet"],
+    "rank": ["data/studio/ranks"],
+    "evaluate_rank": [
+        "data/evaluated/studio.ranking.json",
+        "reports/studio/ranking.csv",
+        "reports/studio/rank_comparisons.csv",
+        "reports/studio/disentanglement.csv",
+    ],
     "evaluate": ["data/evaluated/studio.json", "reports/studio/results.csv"],
     "examples": ["data/evaluated/studio.examples.json"],
     "report": ["reports/index.html", "reports/plots", "reports/metrics.json"],
@@ -136,7 +145,10 @@ def forget(place: Finished, stage: Sequence[str]) -> None:
     for name in made_by(stage):
         path = place.workspace / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    steps = {"render": "audio", "contours": "contour", "embed": "embedding-mel", "probe": "probe"}
+    steps = {
+        "render": "audio", "contours": "contour", "embed": "embedding-mel", "probe": "probe",
+        "rank": "rank",
+    }  # fmt: skip
     for item in items(place, steps.get(stage[0], "none"))[:3]:
         item.unlink()
 
@@ -158,7 +170,9 @@ def small(finished: Finished) -> Iterator[tuple[Path, Finished]]:
         yield disk, finished.copy(disk / "lab")
 
 
-SHORT = (("probe", "studio", "mel"), ("pool", "studio", "mel", "grand"), ("report",))
+SHORT = (
+    ("probe", "studio", "mel"), ("pool", "studio", "mel", "grand"), ("rank", "studio"), ("report",)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", SHORT if scale(0, 1) == 0 else STAGES, ids="-".join)

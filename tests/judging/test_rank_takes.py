@@ -329,8 +329,15 @@ def test_many_dimensions_are_shown_by_ranks_alone(
     assert lines["a"][1:4] == ["loud", "…", "soft"]
     assert lines["a"][4:6] == ["2", "1"]
     assert lines["c"][1:6] == ["soft", "…", "loud", "1", "2"]
-    assert float(lines["c"][6]) > 0.99
-    assert float(lines["a"][6]) < 0.01
+    assert lines["c"][6] == ">0.99"  # 1.00 would be certainty, which no ranker has
+    assert lines["a"][6] == "<0.01"
+    assert f"{pair[0]}, named first" in shown.replace("\n", " ")
+    fuller = invoke(*pair, "--model", tmp_path / "three", "--dimension", "c").stdout
+    assert "in c a higher strength is more 'loud', so the lowest is first" in fuller
+    assert (
+        "so the lowest"
+        not in invoke(*pair, "--model", tmp_path / "three", "--dimension", "a").stdout
+    )
     only = invoke(*pair, "--model", tmp_path / "three", "--dimension", "b", "--json").stdout
     assert [one["name"] for one in json.loads(only)["rankings"]] == ["b"]
     with pytest.raises(ConfigError, match="no dimension 'd'"):
@@ -349,6 +356,20 @@ def test_files_that_cannot_be_read_cost_only_themselves(
     assert len(told["files"]) == 2
     with pytest.raises(BadInputError, match=r"1 take cannot be ranked[\s\S]*this is audio"):
         invoke(takes["loud"], sound, "--model", folder)
+    bad = tmp_path / "bad.mid"
+    bad.write_bytes(takes["loud"].read_bytes()[:60])
+    with pytest.raises(BadInputError, match=r"1 take cannot be ranked[\s\S]*bad\.mid: trunc"):
+        invoke(takes["loud"], bad, "--model", folder)
+
+
+def test_a_copy_of_a_take_is_named(tmp_path: Path) -> None:
+    one = write_take(tmp_path / "one.mid", piece())
+    copy = tmp_path / "copy.mid"
+    copy.write_bytes(one.read_bytes())
+    other = write_take(tmp_path / "other.mid", piece(), 20)
+    texts = check_same_piece(recordings_of(one, other, copy), LIMITS).texts
+    assert texts == [f"{one}, {copy}: the same file byte for byte, so no comparison of playing"]
+    assert check_same_piece(recordings_of(one, other), LIMITS).texts == []
 
 
 def test_what_is_asked_wrongly_is_answered_with_the_next_command(
@@ -357,9 +378,13 @@ def test_what_is_asked_wrongly_is_answered_with_the_next_command(
     loud = takes["loud"]
     with pytest.raises(BadInputError, match="1 take cannot be ranked"):
         invoke(loud, loud, "--model", folder)
-    for arguments in ([loud, "--folder", loud.parent], []):
-        with pytest.raises(ConfigError, match="named once"):
+    for arguments, told in (([loud, "--folder", loud.parent], "named twice"), ([], "no takes")):
+        with pytest.raises(ConfigError, match=told):
             invoke(*arguments, "--model", folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="no recordings below") as empty:
+        invoke("--folder", tmp_path / "empty", "--model", folder)
+    assert ".mid" in str(empty.value.allowed)
     with pytest.raises(MissingAssetError, match="ships no model") as error:
         invoke(loud, takes["quiet"], "--model", tmp_path / "absent")
     assert "pianoeval export" in str(error.value.next_step)

@@ -106,7 +106,8 @@ def test_an_ablation_runs_what_is_below_it_and_moves_what_that_reads(
     for name in ("results.csv", "comparisons.csv", "diagnostics.json", "summary.json"):
         files = [clone.folder / "reports" / "studio" / name for clone in clones]
         assert files[0].read_bytes() == files[1].read_bytes(), name
-    assert {p.name for p in (first.items / "items").iterdir()} == {"probe"}, "a clip was encoded"
+    steps = {p.name for p in (first.items / "items").iterdir()}
+    assert steps == {"probe", "rank"}, "a clip was encoded"
     all_bytes, moved = size_bytes(lab.remote), moved_bytes(clones[0], lab.remote)
     # If the best and worst clips are others now, the page plays them: the audio came as well.
     audio = size_bytes(clones[0].folder / "data" / "studio" / "audio")

@@ -58,6 +58,8 @@ def test_every_table_is_accepted(name: str, audio: tuple[str, ...]) -> None:
     usable, left_out = usable_fusions(params)
     assert not left_out
     assert set(usable) == set(params.fusion.views)
+    assert cases.PARAMS.rank.rankers  # of views that may not be here
+    assert params.rank.rankers == {}
 
 
 @pytest.mark.parametrize("name", TABLES)

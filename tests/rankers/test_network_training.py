@@ -239,3 +239,10 @@ def test_threads_are_as_they_were() -> None:
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {1}
+
+
+@pytest.mark.parametrize("loss", ["logistic", "margin"])
+def test_pairs_that_all_weigh_nothing_are_refused(loss: str) -> None:
+    """Networks would train on a loss of 0 and report what they began with."""
+    with pytest.raises(ConfigError, match="differ by more than 50"):
+        _train([toy_fold()], small(**SIAMESE, loss=loss, pairs={"min_difference": 50.0}))

@@ -117,6 +117,37 @@ def test_codes_and_tiers(report: CorpusReport) -> None:
     assert own.kind == "control"
 
 
+def test_what_is_below_chance_is_marked_of_pieces_alone(report: CorpusReport) -> None:
+    codes = make_codes().assign(value=0.001, chance_low=0.01, p=1.0)
+    codes.loc[0, "branch"] = "features"
+    beside = replace(report.beside, disentanglement=codes)
+    section = ranking_section(replace(report, beside=beside))
+    assert section is not None
+    by_branch = {branch: row for _, branch, row in section.codes}
+    assert by_branch["features"].kind == "control"
+    assert by_branch["features"].cells[0] == ("0.00 ○", "0.01 to 0.05")
+    assert by_branch["shared"].kind == "ranker"
+    assert by_branch["shared"].cells[3] == ("0.00", "0.01 to 0.06")
+
+
+def test_seeds_of_a_model_are_not_mixed(report: CorpusReport) -> None:
+    ranking = make_ranking()
+    tiers = ranking[ranking["subset"] == "adjacent_tiers"].head(1)
+    of_seeds = [
+        tiers.assign(
+            kind="model", features="mel", model="mlp", seed=seed, subset=f"adjacent_tiers{part}",
+            value=value,
+        )
+        for seed, value in (("1", 0.9), ("2", 0.6))
+        for part in ("", "_same_take")
+    ]  # fmt: skip
+    beside = replace(report.beside, ranking=pd.concat([ranking, *of_seeds], ignore_index=True))
+    section = ranking_section(replace(report, beside=beside))
+    assert section is not None
+    [model] = [row for _, row in section.tiers if row.kind == "audio"]
+    assert [value for value, _ in model.cells] == ["0.900", "–", "0.900"]
+
+
 def test_the_page_shows_them_once(report: CorpusReport) -> None:
     page = render([report])
     structure = Structure(page)

@@ -182,6 +182,8 @@ def test_the_command_writes_ranker_and_card(
     with pytest.raises(ConfigError, match="names no model") as error:
         CliRunner().invoke(app, ["export", "toy", "nope", "--out", "x"], catch_exceptions=False)
     assert "line" in str(error.value.allowed)
+    assert "net" not in str(error.value.allowed)  # it would be refused
+    assert "nope/" not in str(error.value.next_step)
     save_exported(train_final(paths, params, "symbolic", "ridge"), tmp_path / "ridge", "")
     load_exported(tmp_path / "ridge")
     with pytest.raises(ConfigError, match="pianoeval-ridge") as error:

@@ -221,6 +221,36 @@ def test_views_without_a_common_clip_are_named() -> None:
     assert error.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("extra", "kept", "told"),
+    [
+        ({"task": "expertise"}, False, "no clip of these views has a label of the task rating"),
+        ({"dimension": "dynamics"}, True, "1 clips are labelled in part"),
+    ],
+)
+def test_labels_that_cannot_be_ranked_are_refused(
+    corpus: dict[str, Any], extra: dict[str, str], kept: bool, told: str
+) -> None:
+    """As probes refuse them; else every fold would be left out as if it had no pairs."""
+    labels = corpus["labels"]
+    more = labels.assign(**extra)
+    given = pd.concat([labels, more[:1]]) if kept else more
+    if kept:
+        given = given[given["clip"] != labels["clip"][1]]  # a clip without labels is no fault
+    with pytest.raises(BadInputError, match=told) as error:
+        rank_corpus(make_params(), **(corpus | {"labels": given}))
+    assert error.value.next_step
+
+
+def test_a_validation_group_without_pairs_is_replaced_aloud(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    few = corpus["labels"].iloc[::2]  # of most segments a held player's take is the only one
+    found = rank_corpus(make_params(), **(corpus | {"labels": few}))
+    assert "rank: fold player/0: the validation group holds no pairs" in caplog.text
+    assert not found.pairs.empty
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     movements=st.integers(2, 4), segments=st.integers(1, 3), players=st.integers(2, 6),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from test_rank_corpus import SCHEMES, make_manifest, make_params
 
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.features.views import View
+from pianoeval.params import Params, ViewParams
 from pianoeval.params_rank import RankerParams
+from pianoeval.paths import CorpusPaths
 from pianoeval.rankers.kernel import predict_fold
+from pianoeval.rankings import Ranker
+from pianoeval.training.rank import load_views, rank_key
 from pianoeval.training.rankfolds import Takes, make_rank_folds, make_takes
 
 
@@ -69,3 +76,44 @@ def test_folds_carry_them_to_the_kernel_ranker() -> None:
             first, second = takes.y[fold.pairs[:, 0]], takes.y[fold.pairs[:, 1]]
             right.append((found.margins > 0) == (first > second))
     assert np.concatenate(right).mean() > 0.9
+
+
+def test_where_one_view_ends_is_part_of_the_key_of_kernels() -> None:
+    """Columns that move from one view to the next leave all values as they are."""
+    manifest, params = make_manifest(), make_params()
+    takes = takes_of(manifest)
+    folds = make_folds(manifest, params.folds)
+    views = ["toy", "sound"]
+
+    def key(widths: tuple[int, ...], approach: str) -> str:
+        block = RankerParams.model_validate({"views": views, "approach": approach})
+        ranker = Ranker("one", block, {"toy": "symbolic", "sound": "mel"})
+        moved = replace(takes, widths=widths)
+        return rank_key(ranker, moved, "player", params, manifest, folds)
+
+    assert key((2, 3), "kernel") != key((3, 2), "kernel")
+    assert key((2, 3), "difference") == key((3, 2), "difference")
+
+
+@pytest.mark.parametrize(
+    ("block", "read"),
+    [({"approach": "difference"}, ["ridge"]), ({"comparison": "attention"}, ["attention"]),
+     ({"approach": "kernel", "sweep": {"approach": ["kernel", "siamese"]}}, ["ridge"])],
+)  # fmt: skip
+def test_frames_are_read_for_attention_alone(
+    block: dict[str, Any], read: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A view whose probes attend to frames does not bring them to rankers that read none."""
+    params = make_params()
+    params.views["symbolic"]["toy"] = ViewParams(models=["ridge", "attention"])
+    seen: list[list[str]] = []
+
+    def loaded(features: str, name: str, given: Params, *_: object) -> View:
+        seen.append([str(model) for model in given.views[features][name].models])
+        return View(np.zeros((1, 1), np.float32), ["a"], "")
+
+    monkeypatch.setattr("pianoeval.training.rank.load_view", loaded)
+    ranker = Ranker("one", RankerParams.model_validate({"views": ["toy"]} | block),
+                    {"toy": "symbolic"})  # fmt: skip
+    load_views(ranker, params, CorpusPaths("toy", tmp_path), pd.DataFrame({"clip": ["a"]}))
+    assert seen == [read]

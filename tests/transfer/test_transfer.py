@@ -57,6 +57,7 @@ def settings() -> dict[str, Any]:
     data["corpora"]["studio"] |= {"n_segments": 3, "n_players": 3, "tiers": [2, 4]}
     models = ["ridge", "extra_trees", "ensemble"]
     data["views"] = {"symbolic": {"symbolic": {"models": models}}}
+    data["rank"]["rankers"] = {}  # of views that are not here
     data["probe"]["ensemble"] = ["ridge", "extra_trees"]
     data["probe"]["extra_trees"]["n_estimators"] = 10
     data["transfer"] |= {"source": "studio", "rows": ROWS, "n_bootstrap": 100, "leave_out": []}

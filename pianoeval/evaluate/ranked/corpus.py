@@ -25,6 +25,7 @@ from pianoeval.evaluate.ranked.contest import Contest, Entry
 from pianoeval.evaluate.ranked.disentangle import COLUMNS, disentanglement, prediction_codes
 from pianoeval.evaluate.ranked.matching import check_pairs, make_contest
 from pianoeval.evaluate.ranked.points import chosen_rows
+from pianoeval.evaluate.ranked.read import read_ranks
 from pianoeval.evaluate.ranked.rows import (
     Judged,
     chances,
@@ -199,18 +200,19 @@ def evaluate_rank_workspace(paths: CorpusPaths, params: Params) -> None:
 
     A corpus without rankers gets tables without rows. Raises what
     :func:`~pianoeval.evaluate.protocol.receipt.read_audit`,
+    :func:`~pianoeval.evaluate.ranked.read.read_ranks`,
     :func:`~pianoeval.evaluate.corpus.read_predictions` and :func:`evaluate_rankers` raise.
     """
     read_audit(paths)
-    again = f"dvc repro rank@{paths.corpus}"
-    ranked, codes = read_table(paths.rank_pairs, again), read_table(paths.rank_codes, again)
+    folds = read_table(paths.folds)
+    ranked, codes = read_ranks(paths, params, folds)
     ratings = read_table(paths.ratings) if paths.ratings.is_file() else None
     sources = predicted_sources(params)
     setting = make_setting(
         read_manifest(paths.manifest), read_labels(paths.labels), ratings, params, git_commit()
     )
     predictions = read_predictions(paths, sources)
-    found = evaluate_rankers(setting, read_table(paths.folds), predictions, ranked)
+    found = evaluate_rankers(setting, folds, predictions, ranked)
     apart = _disentangled(setting, predictions, codes)
     tables = {
         "ranking": ranking_table(found.rows),
