@@ -149,13 +149,16 @@ def make_rank_folds(
     takes: Takes, manifest: pd.DataFrame, folds: pd.DataFrame, scheme: str, params: Params
 ) -> list[RankFold]:
     """Folds of a scheme that have a pair to report and can be learned in; others are named."""
-    found = []
+    found: list[RankFold] = []
+    left_out: dict[str, list[str]] = {}  # a line a reason: a small corpus has many such folds
     for number in sorted(set(folds.loc[folds["scheme"] == scheme, "fold"])):
         fold = _fold(takes, manifest, folds, scheme, int(number), params)
         if isinstance(fold, str):
-            _log.warning("rank: fold %s/%s is left out: %s", scheme, number, fold)
+            left_out.setdefault(fold, []).append(str(number))
         else:
             found.append(fold)
+    for reason, numbers in left_out.items():
+        _log.warning("rank: left out under '%s', folds %s: %s", scheme, ", ".join(numbers), reason)
     return found
 
 
