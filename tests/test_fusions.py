@@ -62,6 +62,7 @@ def test_so_does_an_ablation_that_keeps_one_model_of_one_view() -> None:
     data = with_fusion()
     data["axes"]["features"] = ["mel"]
     data["views"]["mel"] = {"other": {"models": ["boosting"]}}
+    data["rank"] = {}  # its rankers would be faults: unlike a fusion, they name no features
     assert not usable_fusions(parse_params(data))[0]
 
 
