@@ -9,6 +9,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pianoeval.params_block import Block as Block
 from pianoeval.params_block import Seed
 from pianoeval.params_cluster import ClusterParams
+from pianoeval.params_contrast import ContrastParams as ContrastParams
+from pianoeval.params_contrast import HeadParams as HeadParams
 from pianoeval.params_corpora import CorpusParams as CorpusParams
 from pianoeval.params_encoders import CheckpointParams as CheckpointParams
 from pianoeval.params_encoders import EncoderBlock as EncoderBlock
@@ -55,7 +57,7 @@ class Axes(Block):
 
     corpus: list[str] = Field(min_length=1)
     instrument: list[str] = Field(min_length=1)
-    encoder: list[str] = Field(min_length=1)
+    encoder: list[str] = Field(description="none: nothing is encoded")
     features: list[str] = Field(min_length=1, description="symbolic, or encoders")
     target: list[str] = Field(
         default_factory=list, description="corpora that are predicted, not learned from"
@@ -237,6 +239,7 @@ class Params(Block):
     fusion: FusionParams = FusionParams()
     probe: ProbeParams
     rank: RankParams = RankParams()
+    contrast: ContrastParams = ContrastParams()
     evaluate: EvaluateParams
     report: ReportParams
     transfer: TransferParams = TransferParams()

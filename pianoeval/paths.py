@@ -130,6 +130,24 @@ class CorpusPaths:
         return self.ranks / "codes.parquet"
 
     @property
+    def contrast(self) -> Path:
+        """What heads on frames predict, and the codes that they learned."""
+        return self.root / "contrast"
+
+    @property
+    def head_predictions(self) -> Path:
+        return self.contrast / "predictions.parquet"
+
+    @property
+    def head_latents(self) -> Path:
+        return self.contrast / "latents.parquet"
+
+    @property
+    def contrasted(self) -> Path:
+        """Receipt of an evaluation of heads, beside the others."""
+        return self.workspace / "data" / "evaluated" / f"{self.corpus}.contrast.json"
+
+    @property
     def transfer(self) -> Path:
         """What models of another corpus predict of this one."""
         return self.root / "transfer.parquet"

@@ -1,0 +1,1 @@
+"""Heads on frames: convolutions over pitch contours or the frames of an encoder."""
