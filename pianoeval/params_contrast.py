@@ -29,7 +29,7 @@ class HeadParams(Block):
     approach: HeadApproach
     store: str = Field(PYIN, description="pyin, skyline, or one of axes.encoder")
     columns: list[ContourColumn] = Field(["pitch"], min_length=1, description="of contours")
-    layers: Layers = Field("all", description="of an encoder; several are averaged")
+    layers: Layers = Field("all", description="of an encoder; several stand side by side")
     instrument: str = Field("", description="of an encoder; '' = the first of axes.instrument")
     components: int = Field(0, ge=0, description="of a PCA on training frames; 0 = none")
     channels: list[int] = Field([4, 8, 16], min_length=1, description="of each convolution")
@@ -107,10 +107,11 @@ class ContrastParams(Block):
     schemes: list[RankScheme] = Field(["player"], description="those of folds.schemes")
     folds: int = Field(0, ge=0, description="of a scheme, that are tested; 0 = all, 1 = one split")
     dimensions: list[str] = Field(
-        default_factory=list, description="of probe.task, each learned by itself; [] = all"
+        default_factory=list,
+        description="of probe.task, that a corpus has, each learned by itself; none of them: all",
     )
     seeds: list[Seed] = Field([0, 1, 2, 3, 4], min_length=1)
-    validation_fraction: float = Field(0.11, gt=0, lt=1, description="of the training side")
+    validation_fraction: float = Field(0.112, gt=0, lt=1, description="of the training side")
     heads: dict[str, HeadParams] = Field(default_factory=dict, description="by name")
     bins: int = Field(5, ge=2, description="classes of the latent analysis, equal parts of 0..1")
     perplexities: list[float] = Field([5, 15, 30, 50], min_length=1, description="t-SNE, searched")

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pianoeval.contrasts import contrast_faults
 from pianoeval.errors import ConfigError
 from pianoeval.fusions import fusion_faults
 from pianoeval.params import Block, Params
@@ -107,7 +108,8 @@ def _check_names(params: Params, path: Path) -> None:
         names = getattr(axes, axis)
         if len(set(names)) < len(names):
             raise _bad_name(f"axes.{axis} names one twice", path, "each name once")
-    for where, what, allowed in [*fusion_faults(params), *rank_faults(params)]:
+    faults = [*fusion_faults(params), *rank_faults(params), *contrast_faults(params)]
+    for where, what, allowed in faults:
         raise _bad_name(f"{where}: {what}", path, allowed)
     views = [name for group in params.views.values() for name in group] + [*params.fusion.views]
     for name in views:
