@@ -77,6 +77,7 @@ STEPS = {
             "encoders.inventory",
         ),
     ),
+    "contrast": Step("training.contrast", apart=("features.pooling", "contrasts")),
 }
 
 

@@ -54,7 +54,9 @@ def test_schemes_are_those_that_are_cut() -> None:
 )
 def test_what_no_run_could_use_is_a_fault(head: dict[str, Any], what: str) -> None:
     [(where, said, allowed)] = contrast_faults(params({"one": {"approach": "joint", **head}}))
-    assert where.startswith("contrast.heads.one") and what in said and allowed
+    assert where.startswith("contrast.heads.one")
+    assert what in said
+    assert allowed
 
 
 def test_names_that_rows_could_not_bear() -> None:
@@ -91,4 +93,5 @@ def test_points_of_a_sweep() -> None:
     head = HeadParams(approach="joint", sweep={"margin": [1, 2], "bins": [3]})
     points = head.points()
     assert [*points] == ["margin=1,bins=3", "margin=2,bins=3"]
-    assert points["margin=2,bins=3"].margin == 2 and points["margin=2,bins=3"].bins == 3
+    assert points["margin=2,bins=3"].margin == 2
+    assert points["margin=2,bins=3"].bins == 3

@@ -21,6 +21,7 @@ PLUMBING = {
     "pianoeval/params.py", "pianoeval/params_block.py", "pianoeval/params_encoders.py",
     "pianoeval/params_file.py", "pianoeval/params_fusion.py", "pianoeval/params_probe.py",
     "pianoeval/params_rank.py", "pianoeval/rankings.py",
+    "pianoeval/params_contrast.py", "pianoeval/contrasts.py",
     "pianoeval/paths.py",
     "pianoeval/progress.py",
     "pianoeval/provenance.py",

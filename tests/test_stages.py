@@ -29,9 +29,11 @@ from pianoeval.store import RaggedStore
 from stages import (
     audit,
     contours,
+    contrast,
     degrade,
     embed,
     evaluate,
+    evaluate_contrast,
     evaluate_rank,
     examples,
     fetch,
@@ -50,7 +52,7 @@ STAGES = {
     "fetch@studio", "ingest@studio", "degrade@studio", "render@studio-grand", "contours@studio",
     "embed@studio-mel-grand", "pool@studio-mel-grand", "symbolic@studio", "notes@studio",
     "folds@studio", "audit@studio", "probe@studio-symbolic", "probe@studio-mel", "fuse@studio",
-    "rank@studio", "evaluate_rank@studio",
+    "rank@studio", "evaluate_rank@studio", "contrast@studio", "evaluate_contrast@studio",
     "evaluate@studio", "examples@studio", "report",
 }  # fmt: skip
 
@@ -151,6 +153,7 @@ EVALUATED = {"evaluate@studio", "evaluate_rank@studio"}
         ("folds", "seed", 7, {"folds@studio", *EVALUATED}),
         ("evaluate", "n_bootstrap", 300, EVALUATED),
         ("rank", "seed", 7, {"rank@studio", "evaluate_rank@studio"}),
+        ("contrast", "seeds", [3], {"contrast@studio", "evaluate_contrast@studio"}),
         ("run", "workers", 2, set()),
         ("contours", "fmin_hz", 55.0, {"contours@studio"}),
     ],
@@ -308,6 +311,8 @@ def test_a_folder_of_recordings_becomes_results(
         probe.main("folder", features)
     rank.main("folder")
     evaluate_rank.main("folder")
+    contrast.main("folder")
+    evaluate_contrast.main("folder")
     evaluate.main("folder")
     examples.main("folder")
     report_stage.main()

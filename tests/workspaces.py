@@ -40,6 +40,15 @@ def small_params() -> dict[str, Any]:
             "contrastive": {"views": ["mel"], "approach": "contrastive", **quick},
         },
     }
+    short = {"chunk_frames": 60, "hop_frames": 30, "kernel": 3, "stride": 2, "epochs": 3}
+    data["contrast"] |= {
+        "schemes": ["movement_player"], "seeds": [0, 1], "perplexities": [5],
+        "heads": {
+            "pcconv": {"approach": "pcconv", **short},
+            "contrastive": {"approach": "contrastive", "contrast_epochs": 2, **short},
+            "statistics": {"approach": "statistics"},
+        },
+    }  # fmt: skip
     data["evaluate"] |= {"n_bootstrap": 200}
     return data
 

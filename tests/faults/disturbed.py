@@ -25,7 +25,7 @@ from pianoeval.cache import ItemCache
 HERE = Path(__file__).resolve().parent
 STEPS = {
     "render": "audio", "contours": "contour", "embed": "embedding-mel", "probe": "probe",
-    "rank": "rank",
+    "rank": "rank", "contrast": "contrast",
 }  # fmt: skip
 _ITEMS = 3  # to compute again
 MARK = "PIANOEVAL_TEST_DISTURBED"
@@ -33,7 +33,7 @@ _IMPORTS = (
     "pandas", "torch", "pyarrow.parquet", "zarr", "librosa", "music21", "sklearn.linear_model",
     "scipy.stats", "stages.probe", "stages.report", "stages.examples", "stages.symbolic",
     "stages.contours", "stages.render", "stages.embed", "stages.evaluate", "stages.audit",
-    "stages.rank", "stages.evaluate_rank",
+    "stages.rank", "stages.evaluate_rank", "stages.contrast", "stages.evaluate_contrast",
 )  # fmt: skip
 Tree = dict[str, str]
 

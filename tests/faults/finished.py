@@ -17,6 +17,7 @@ STAGES = (
     ("symbolic", "studio"), ("notes", "studio"), ("folds", "studio"), ("audit", "studio"),
     ("probe", "studio", "symbolic"), ("probe", "studio", "mel"), ("fuse", "studio"),
     ("rank", "studio"), ("evaluate_rank", "studio"),
+    ("contrast", "studio"), ("evaluate_contrast", "studio"),
     ("evaluate", "studio"), ("examples", "studio"), ("report",),
 )  # fmt: skip
 """Module and arguments of every stage, in an order in which they can run."""

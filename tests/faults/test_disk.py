@@ -63,6 +63,13 @@ OUTPUTS = {
         "reports/studio/rank_comparisons.csv",
         "reports/studio/disentanglement.csv",
     ],
+    "contrast": ["data/studio/contrast"],
+    "evaluate_contrast": [
+        "data/evaluated/studio.contrast.json",
+        "reports/studio/contrastive.csv",
+        "reports/studio/class_distances.csv",
+        "reports/studio/tsne.csv",
+    ],
     "evaluate": ["data/evaluated/studio.json", "reports/studio/results.csv"],
     "examples": ["data/evaluated/studio.examples.json"],
     "report": ["reports/index.html", "reports/plots", "reports/metrics.json"],
@@ -147,7 +154,7 @@ def forget(place: Finished, stage: Sequence[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     steps = {
         "render": "audio", "contours": "contour", "embed": "embedding-mel", "probe": "probe",
-        "rank": "rank",
+        "rank": "rank", "contrast": "contrast",
     }  # fmt: skip
     for item in items(place, steps.get(stage[0], "none"))[:3]:
         item.unlink()

@@ -81,7 +81,7 @@ def test_a_stage_killed_at_any_moment(
 def files_of(disturbed: Disturbed, call: tuple[str, ...]) -> list[Path]:
     """Files that a stage writes."""
     outs = disturbed.outs(call)
-    if call[0] in ("probe", "rank"):  # the others have workers that write items
+    if call[0] in ("probe", "rank", "contrast"):  # the others have workers that write items
         outs.append(disturbed.cache / "items" / STEPS[call[0]])
     return [f for out in outs for f in (out.rglob("*") if out.is_dir() else [out]) if f.is_file()]
 

@@ -17,6 +17,7 @@ from workspaces import ROOT, make_cache, make_workspace, small_params
 STAGES = {"-".join(call).replace("-", "@", 1) for call in finished.STAGES}
 PROBES = {"probe@studio-mel", "probe@studio-symbolic"}
 RANKS = {"rank@studio", "evaluate_rank@studio"}
+HEADS = {"contrast@studio", "evaluate_contrast@studio"}
 
 
 @dataclass(frozen=True)
