@@ -90,7 +90,7 @@ def assets_of(params: Params, source: str, view: str) -> list[dict[str, str]]:
     encoder = params.encoders[source]
     names = [*required_assets(encoder)]
     pianos = [params.instruments[instrument] for instrument in instruments]
-    names += [piano.font for piano in pianos if piano.engine == "soundfont"]
+    names += [piano.font for piano in pianos if piano.font]
     found = {name: pinned(name) for name in dict.fromkeys(names)}
     rows = [
         {"name": name, "note": a.note, "licence": a.licence, "sha256": a.sha256}

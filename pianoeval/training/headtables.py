@@ -47,10 +47,12 @@ class Rows:
 
     def latents(self, one: HeadPrediction) -> pd.DataFrame:
         """No rows of a head that has no code."""
-        width = one.latents.shape[-1]
-        values = one.latents.reshape(-1, width).astype(np.float32)
+        head, width = self._heads(), one.latents.shape[-1]
+        if not width:
+            return head.iloc[:0]
+        values = one.latents.reshape(len(head), width).astype(np.float32)
         codes = pd.DataFrame(values, columns=[f"v{column:03d}" for column in range(width)])
-        return pd.concat([self._heads(), codes], axis=1) if width else self._heads().iloc[:0]
+        return pd.concat([head, codes], axis=1)
 
 
 def joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def make_manifest(pieces: int = 4, players: int = 6) -> pd.DataFrame:
             "clip": f"s{s}_p{p}", "parent": None, "sha256": f"{s}{p}", "is_score_render": False,
             "composition": f"s{s}", "movement": f"s{s}", "segment": f"s{s}",
             "content_group": f"s{s}", "player": f"p{p}", "take": "1",
-            "midi_path": "source/midi/x.mid",
+            "midi_path": "source/midi/x.mid", "audio_path": None,
         }
         for s in range(pieces) for p in range(players)
     ]  # fmt: skip
@@ -178,7 +178,7 @@ def test_heads_that_cannot_be_used_leave_the_others(
     corpus["manifest"]["midi_path"] = None
     found = contrast_corpus(make_params(heads), **corpus)
     assert set(found.predictions["head"]) == {*HEADS}
-    assert "head sky is left out: no clip has MIDI" in caplog.text
+    assert "head sky is left out: no clip has MIDI that was played" in caplog.text
 
 
 def test_without_heads_or_schemes_the_tables_are_empty(corpus: dict[str, Any]) -> None:
@@ -190,6 +190,6 @@ def test_without_heads_or_schemes_the_tables_are_empty(corpus: dict[str, Any]) -
 
 
 def test_labels_of_none_of_the_clips_are_refused(corpus: dict[str, Any]) -> None:
-    corpus["labels"] = corpus["labels"].assign(clip="another")
+    corpus["labels"]["clip"] += "_of_another_corpus"
     with pytest.raises(BadInputError, match="no clip with frames has a label"):
         contrast_corpus(make_params(), **corpus)
