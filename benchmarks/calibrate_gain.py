@@ -17,10 +17,11 @@ import typer
 from numpy.typing import NDArray
 
 from pianoeval.audio.level import level_features
-from pianoeval.audio.render import render_performance
+from pianoeval.audio.render import Played, render_performance
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.errors import BadInputError
-from pianoeval.midi.io import Performance, read_midi
+from pianoeval.midi.io import read_midi
+from pianoeval.midi.winds import read_winds
 from pianoeval.params import InstrumentParams, RenderParams
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
@@ -42,27 +43,28 @@ def midi_files(source: str) -> list[Path]:
     return [paths.root / path for path in sorted(chosen["midi_path"])]
 
 
-def readable(files: list[Path]) -> list[Performance]:
+def readable(files: list[Path], engine: str) -> list[Played]:
     """All performances; unreadable files are logged and left out."""
-    performances = []
+    read = read_winds if engine == "winds" else read_midi
+    performances: list[Played] = []
     for path in files:
         try:
-            performances.append(read_midi(path))
+            performances.append(read(path))
         except BadInputError as error:
             log.warning("left out: %s", error)
     return performances
 
 
-def spread(performances: list[Performance], n_clips: int) -> list[Performance]:
+def spread(performances: list[Played], n_clips: int) -> list[Played]:
     """``n_clips`` of them, evenly spaced, for the mean level."""
     last, count = len(performances) - 1, min(n_clips, len(performances))
     return [performances[i] for i in np.unique(np.linspace(0, last, count).round().astype(int))]
 
 
-def loudest(performances: list[Performance], n_clips: int) -> list[Performance]:
+def loudest(performances: list[Played], n_clips: int) -> list[Played]:
     """Those in which most power is struck within 50 ms, for the worst peak."""
 
-    def struck(performance: Performance) -> float:
+    def struck(performance: Played) -> float:
         power = np.concatenate([[0.0], np.cumsum((performance.velocity / 127.0) ** 4)])
         until = np.searchsorted(performance.onset_s, performance.onset_s + 0.05)
         return float((power[until] - power[:-1]).max())
@@ -71,7 +73,7 @@ def loudest(performances: list[Performance], n_clips: int) -> list[Performance]:
 
 
 def calibrate(
-    performances: list[Performance],
+    performances: list[Played],
     instrument: InstrumentParams,
     render: RenderParams,
     n_clips: int,
@@ -79,7 +81,7 @@ def calibrate(
     """``(gain_db, mean RMS, worst peak)`` with that gain, rounded down to 0.1 dB."""
     trial = instrument.model_copy(update={"gain_db": TRIAL_GAIN_DB})
 
-    def levels(chosen: list[Performance]) -> NDArray[np.float32]:
+    def levels(chosen: list[Played]) -> NDArray[np.float32]:
         audio = [render_performance(performance, trial, render) for performance in chosen]
         return np.array([level_features(samples, render.sample_rate_hz) for samples in audio])
 
@@ -100,10 +102,11 @@ def main(
 ) -> None:
     """Print one line an instrument: name, gain, and the level it gives."""
     settings = load_params(params)
-    performances = readable(midi_files(source))
-    if not performances:
-        raise typer.BadParameter(f"no readable MIDI files in '{source}'")
+    files = midi_files(source)
     for name in instrument or sorted(settings.instruments):
+        performances = readable(files, settings.instruments[name].engine)
+        if not performances:
+            raise typer.BadParameter(f"no MIDI files in '{source}' that {name} can play")
         gain, rms, peak = calibrate(
             performances, settings.instruments[name], settings.render, clips
         )

@@ -1,4 +1,4 @@
-"""From an instrument's parameters to what plays it: a bank of keys, or the user's Pianoteq."""
+"""From an instrument's parameters to what plays it: banks of keys, or the user's Pianoteq."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import soxr
 from pianoeval.assets import asset_path, pinned
 from pianoeval.audio import pianoteq, pianoteq_program
 from pianoeval.audio.synth import SampleBank
+from pianoeval.audio.windbank import WindBank
+from pianoeval.audio.winds import WINDS_VERSION
 from pianoeval.errors import ConfigError
 from pianoeval.params import InstrumentParams, Params
 from pianoeval.provenance import canonical_json
@@ -44,10 +46,13 @@ def render_identity(instrument: InstrumentParams) -> dict[str, Any]:
             "instrument": instrument.model_dump(mode="json"),
             "backend": {**backend, "soxr": soxr.__libsoxr_version__},
         }
+    backend = {BACKEND: _backend_version(), "soxr": soxr.__libsoxr_version__}
+    if instrument.engine == "winds":
+        backend["winds"] = str(WINDS_VERSION)
     return {
         "instrument": instrument.model_dump(mode="json"),
         "font_sha256": pinned(instrument.font).sha256,
-        "backend": {BACKEND: _backend_version(), "soxr": soxr.__libsoxr_version__},
+        "backend": backend,
     }
 
 
@@ -63,6 +68,8 @@ def check_instrument(instrument: InstrumentParams) -> None:
     """Raise what playing it would, before any clip is played: a missing font, preset or program."""
     if instrument.engine == "pianoteq":
         pianoteq.voice(instrument.preset)
+    elif instrument.engine == "winds":
+        wind_bank(instrument)  # which programs are played, the files say
     else:
         sample_bank(instrument)
 
@@ -70,6 +77,18 @@ def check_instrument(instrument: InstrumentParams) -> None:
 def sample_bank(instrument: InstrumentParams) -> SampleBank:
     """The instrument's bank, kept for the next clip of this process."""
     return _bank(str(font_path(instrument)), canonical_json(instrument.model_dump(mode="json")))
+
+
+def wind_bank(instrument: InstrumentParams) -> WindBank:
+    """The font's wind instruments, kept for the next clip of this process."""
+    return _wind_bank(
+        str(font_path(instrument)), canonical_json(instrument.model_dump(mode="json"))
+    )
+
+
+@lru_cache(maxsize=1)
+def _wind_bank(path: str, parameters: str) -> WindBank:
+    return WindBank(Path(path), InstrumentParams.model_validate_json(parameters))
 
 
 @lru_cache(maxsize=2)

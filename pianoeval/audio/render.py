@@ -21,6 +21,7 @@ from pianoeval.audio.instruments import (
     instrument_params,
     render_identity,
     sample_bank,
+    wind_bank,
 )
 from pianoeval.audio.level import LevelMeter, level_features
 from pianoeval.audio.pedal import Damping, damping
@@ -34,20 +35,25 @@ from pianoeval.audio.wave import (
     resample,
     to_int16,
 )
+from pianoeval.audio.winds import play_winds
 from pianoeval.builder import BuildReport, ItemJob, build_store
 from pianoeval.cache import Array, Blocks, ItemCache, item_key
 from pianoeval.errors import BadInputError
 from pianoeval.midi.io import Performance, read_midi
+from pianoeval.midi.windline import check_winds, plain_notes
+from pianoeval.midi.winds import WindPerformance, read_winds
 from pianoeval.params import InstrumentParams, MidiLimits, Params, RenderParams
 from pianoeval.provenance import sha256_file
 
 F4 = NDArray[np.float32]
+Played = Performance | WindPerformance
 
 STEP = "audio"
 CODE_VERSION = 1
 FADE_OUT_S = 0.03
 _WHOLE_SAMPLES = 1 << 23  # of a recording; three minutes take 0.3 GB, longer ones stream
 _NEXT = "mend the MIDI file, or remove the clip"
+_NEXT_ENGINE = "read files with read_winds for engine winds, and with read_midi for all others"
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class RenderJob:
     limits: MidiLimits
 
 
-def audio_start_s(performance: Performance, render: RenderParams) -> float:
+def audio_start_s(performance: Played, render: RenderParams) -> float:
     """MIDI time of sample 0: ``lead_s`` before the first onset (negative if that is early)."""
     return float(performance.onset_s[0]) - render.lead_s
 
@@ -107,12 +113,14 @@ def _check_range(what: str, values: NDArray[np.int16], low: int, high: int) -> N
 
 
 def render_performance(
-    performance: Performance,
+    performance: Played,
     instrument: InstrumentParams,
     render: RenderParams,
     limits: MidiLimits | None = None,
 ) -> F4:
     """Play a performance: float32 mono at ``render.sample_rate_hz``; sample 0 is ``audio_start_s``.
+
+    The engine winds plays what :func:`~pianoeval.midi.winds.read_winds` has read.
 
     Raises
     ------
@@ -121,6 +129,12 @@ def render_performance(
     MissingAssetError
         The sound font has not been fetched, or lacks the preset; or Pianoteq is not here.
     """
+    if isinstance(performance, WindPerformance) != (instrument.engine == "winds"):
+        raise BadInputError(
+            "a line of a wind instrument on a piano, or the reverse", next_step=_NEXT_ENGINE
+        )
+    if isinstance(performance, WindPerformance):
+        return _finished(_blown(performance, instrument, render, limits or MidiLimits()), render)
     validate_performance(performance, limits or MidiLimits())
     damped = damping(performance, render.half_pedal_low, render.half_pedal_high)
     start_s = audio_start_s(performance, render)
@@ -131,6 +145,23 @@ def render_performance(
     else:
         n_frames = max(int(np.ceil((end_s - start_s) * BANK_RATE_HZ)), 1)
         audio = mix(performance, damped, sample_bank(instrument), start_s, n_frames)
+    return _finished(audio, render)
+
+
+def _blown(
+    performance: WindPerformance, instrument: InstrumentParams, render: RenderParams,
+    limits: MidiLimits,
+) -> F4:  # fmt: skip
+    """A line of a wind instrument, at 44,100 Hz."""
+    check_winds(performance)
+    validate_performance(plain_notes(performance), limits)
+    bank = wind_bank(instrument)
+    start_s = audio_start_s(performance, render)
+    return play_winds(performance, bank, start_s, instrument.breath_db, instrument.gain_db)
+
+
+def _finished(audio: F4, render: RenderParams) -> F4:
+    """At the wanted rate, faded out; raises BadInputError for what clips or is silent."""
     audio = resample(audio, BANK_RATE_HZ, render.sample_rate_hz)
     fade = min(round(FADE_OUT_S * render.sample_rate_hz), len(audio))
     audio[len(audio) - fade :] *= np.cos(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
@@ -151,7 +182,8 @@ def render_item(job: RenderJob) -> tuple[dict[str, Array | Blocks], dict[str, An
     rate_hz = job.render.sample_rate_hz
     if job.is_recording:
         return _recording(job), {"sample_rate_hz": rate_hz, "start_s": job.start_s}
-    performance = read_midi(job.path, job.limits)
+    read = read_winds if job.instrument.engine == "winds" else read_midi
+    performance = read(job.path, job.limits)
     audio = render_performance(performance, job.instrument, job.render, job.limits)
     start_s = audio_start_s(performance, job.render)
     return _arrays(audio, rate_hz), {"sample_rate_hz": rate_hz, "start_s": start_s}

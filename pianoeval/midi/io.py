@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import mido
 import numpy as np
@@ -31,6 +32,7 @@ _DATA_BYTES = {
     0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0,
 }  # fmt: skip
 
+T = TypeVar("T")
 Note = tuple[float, float, int, int]
 Pedal = tuple[float, int]
 
@@ -93,6 +95,37 @@ def read_midi(source: Path | bytes, limits: MidiLimits | None = None) -> Perform
     """
     limits = limits or MidiLimits()
     where = "MIDI data" if isinstance(source, bytes) else source
+    notes, pedal = decode_midi(source, limits, lambda events: _collect(events, limits, where))
+    if not notes:
+        raise BadInputError("no notes", where=where, next_step=_NEXT)
+    performance = Performance.from_notes(notes, pedal)
+    check_duration(performance.end_s, limits, where)
+    return performance
+
+
+def check_duration(end_s: float, limits: MidiLimits, where: Path | str) -> None:
+    """Raise BadInputError if that is later than ``midi.max_duration_s``."""
+    if end_s > limits.max_duration_s:
+        raise BadInputError(
+            f"{end_s:.0f} s long", where=where,
+            allowed=f"{limits.max_duration_s:g} s (midi.max_duration_s)",
+            next_step="cut the file, or raise midi.max_duration_s in params.yaml",
+        )  # fmt: skip
+
+
+def decode_midi(
+    source: Path | bytes,
+    limits: MidiLimits,
+    collect: Callable[[Iterator[tuple[float, mido.Message]]], T],
+) -> T:
+    """What ``collect`` makes of the messages of all tracks, in time order, with their seconds.
+
+    Raises
+    ------
+    BadInputError
+        Truncated or damaged file, format 2, SMPTE time, or more events than ``limits`` allow.
+    """
+    where = "MIDI data" if isinstance(source, bytes) else source
     data = _load(source, limits)
     _check_chunks(data, where)
     _check_events(data, where, limits)
@@ -105,21 +138,11 @@ def read_midi(source: Path | bytes, limits: MidiLimits | None = None) -> Perform
                 "SMPTE or zero time division", where=where, allowed="ticks a quarter note",
                 next_step=_NEXT,
             )  # fmt: skip
-        notes, pedal = _collect(_events(midi), limits, where)
+        return collect(_events(midi))
     except (OSError, EOFError, ValueError, LookupError, TypeError, KeySignatureError) as error:
         raise BadInputError(
             f"not readable as MIDI ({type(error).__name__}: {error})", where=where, next_step=_NEXT
         ) from error
-    if not notes:
-        raise BadInputError("no notes", where=where, next_step=_NEXT)
-    performance = Performance.from_notes(notes, pedal)
-    if performance.end_s > limits.max_duration_s:
-        raise BadInputError(
-            f"{performance.end_s:.0f} s long", where=where,
-            allowed=f"{limits.max_duration_s:g} s (midi.max_duration_s)",
-            next_step="cut the file, or raise midi.max_duration_s in params.yaml",
-        )  # fmt: skip
-    return performance
 
 
 def _load(source: Path | bytes, limits: MidiLimits) -> bytes:

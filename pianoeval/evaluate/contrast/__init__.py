@@ -1,0 +1,1 @@
+"""Heads on frames beside baselines, and how their codes are ordered."""
