@@ -132,7 +132,7 @@ def fetch(
     params = None if names else load_params()
     if params:
         pianos = [params.instruments[name] for name in params.axes.instrument]
-        fonts = [piano.font for piano in pianos if piano.engine == "soundfont"]
+        fonts = [piano.font for piano in pianos if piano.font]
         weights = [n for e in params.axes.encoder for n in required_assets(params.encoders[e])]
         names = list(dict.fromkeys(fonts + weights))
     for name in names or ():

@@ -16,6 +16,7 @@ import torch
 
 from pianoeval.assets import ASSETS, asset_path
 from pianoeval.audio import pianoteq_program
+from pianoeval.corpora.fetch import SIMULATED
 from pianoeval.corpora.pin import fetched_receipt
 from pianoeval.encoders.inventory import EncoderFacts, encoder_facts
 from pianoeval.errors import PianoevalError
@@ -168,7 +169,7 @@ def _ready(facts: EncoderFacts) -> str:
 
 def _corpora(params: Params) -> Iterator[Finding]:
     for name, corpus in params.corpora.items():
-        if corpus.loader == "studio":
+        if corpus.loader in SIMULATED:
             yield Finding("corpus", name, True, "comes with music21")
         else:
             used = name in params.axes.corpus

@@ -65,8 +65,9 @@ def join_corpora(corpora: Sequence[CorpusPaths], params: Params) -> None:
         bring(paths.workspace, [*beside, *_predictions(paths, params)])
     if corpora:
         written = [
-            file for paths in corpora for file in (paths.evaluated, paths.ranked, paths.examples)
-        ]
+            file for paths in corpora
+            for file in (paths.evaluated, paths.ranked, paths.contrasted, paths.examples)
+        ]  # fmt: skip
         join(corpora[0].workspace, corpora[0].evaluated.parent, written)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pianoeval.params_block import Block as Block
 from pianoeval.params_block import Seed
 from pianoeval.params_cluster import ClusterParams
+from pianoeval.params_contrast import SKYLINE
 from pianoeval.params_contrast import ContrastParams as ContrastParams
 from pianoeval.params_contrast import HeadParams as HeadParams
 from pianoeval.params_corpora import CorpusParams as CorpusParams
@@ -94,8 +95,12 @@ class MidiLimits(Block):
     max_bytes: int = Field(16 << 20, gt=0)
 
 
-# All that the engine pianoteq reads of an instrument.
-_OF_PIANOTEQ = frozenset({"engine", "preset", "gain_db"})
+# All that each other engine reads of an instrument, and what soundfont does not.
+_OF_ENGINE = {
+    "pianoteq": ("engine", "gain_db", "preset"),
+    "winds": ("bank", "breath_db", "engine", "font", "gain_db", "velocity_lowpass_cents"),
+}
+_NOT_OF_PIANOS = ("engine", "preset", "breath_db")
 
 
 class InstrumentParams(Block):
@@ -104,11 +109,13 @@ class InstrumentParams(Block):
     What an engine does not read can neither be set nor is it written out.
     """
 
-    engine: Literal["soundfont", "pianoteq"] = Field(
-        "soundfont", description="pianoteq: the user's own program, see docs/instruments.md"
+    engine: Literal["soundfont", "pianoteq", "winds"] = Field(
+        "soundfont",
+        description="pianoteq: the user's own program; winds: one line of the program that each"
+        " file names; see docs/instruments.md",
     )
     preset: str = Field("", description="pianoteq: its name, as --list-presets writes it")
-    font: str = Field("", description="soundfont: asset name of the sound font")
+    font: str = Field("", description="soundfont, winds: asset name of the sound font")
     bank: int = Field(0, ge=0, le=128)
     program: int = Field(0, ge=0, le=127)
     gain_db: float = Field(0.0, description="fixed, calibrated once; never per clip")
@@ -123,25 +130,28 @@ class InstrumentParams(Block):
         default_factory=list, description="(kind, Hz, dB, Q)"
     )
     seed: Seed = 0
+    breath_db: float = Field(
+        -40.0, le=0, description="winds: of inhalations, beside a note at velocity 127"
+    )
 
     @model_validator(mode="after")
     def _of_one_engine(self) -> InstrumentParams:
         wanted = "preset" if self.engine == "pianoteq" else "font"
         if not getattr(self, wanted):
             raise ValueError(f"engine {self.engine} needs '{wanted}'")
-        others = {*type(self).model_fields} - _OF_PIANOTEQ
-        if useless := sorted(
-            self.model_fields_set & (others if self.engine == "pianoteq" else {"preset"})
-        ):
+        if useless := sorted(self.model_fields_set - {"engine", *self._read()}):
             raise ValueError(f"engine {self.engine} does not read {', '.join(useless)}")
         return self
 
     @model_serializer(mode="wrap")
     def _as_read(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialise(self)
-        if self.engine == "pianoteq":
-            return {name: values[name] for name in sorted(_OF_PIANOTEQ)}
-        return {name: value for name, value in values.items() if name not in ("engine", "preset")}
+        return {name: values[name] for name in self._read()}
+
+    def _read(self) -> list[str]:
+        """Fields that the engine reads, in the order in which they are written."""
+        pianos = [name for name in type(self).model_fields if name not in _NOT_OF_PIANOS]
+        return list(_OF_ENGINE.get(self.engine, pianos))
 
 
 class RenderParams(Block):
@@ -159,17 +169,21 @@ class RenderParams(Block):
 
 
 class ContourParams(Block):
-    """pYIN through librosa."""
+    """pYIN, as in Pati, Gururani & Lerch 2018: 44.1 kHz, blocks of 1024, hops of 256 samples."""
 
     instrument: str = Field(description="which render the contours are taken from")
-    sample_rate_hz: int = Field(22_050, ge=LOWEST_HZ, le=HIGHEST_HZ)
-    fmin_hz: float = Field(27.5, gt=0)
-    fmax_hz: float = Field(4186.0, gt=0)
-    frame_length_frames: int = Field(2048, gt=0, description="samples a window")
-    hop_frames: int = Field(512, gt=0, description="samples a hop")
-    resolution_semitones: float = Field(
-        0.25, gt=0, le=1, description="grid of candidate pitches; 0.1 costs 20 times the time"
-    )
+    sample_rate_hz: int = Field(44_100, ge=LOWEST_HZ, le=HIGHEST_HZ)
+    fmin_hz: float = Field(87.307, gt=0, description="F2; two periods must fit into a window")
+    fmax_hz: float = Field(2637.02, gt=0, description="E7")
+    frame_length_frames: int = Field(1024, gt=0, description="samples a window")
+    hop_frames: int = Field(256, gt=0, description="samples a hop")
+    resolution_semitones: float = Field(0.1, gt=0, le=1, description="grid of candidate pitches")
+
+    @model_validator(mode="after")
+    def _apart(self) -> ContourParams:
+        if self.instrument == SKYLINE:
+            raise ValueError(f"'{SKYLINE}' is the store of the MIDI's pitch, not an instrument")
+        return self
 
 
 class PoolParams(Block):

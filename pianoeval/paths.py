@@ -80,6 +80,11 @@ class CorpusPaths:
         return self.source / "ratings.parquet"
 
     @property
+    def truth(self) -> Path:
+        """What judges without error would have given, where a simulated corpus knows it."""
+        return self.source / "truth.parquet"
+
+    @property
     def symbolic(self) -> Path:
         return self.features("symbolic") / "table.parquet"
 
@@ -102,6 +107,11 @@ class CorpusPaths:
 
     def contours(self, instrument: str) -> Path:
         return self.root / "contours" / f"{instrument}.zarr"
+
+    @property
+    def contour_audit(self) -> Path:
+        """How well pitch contours agree with the MIDI, where there is any."""
+        return self.results / "contours.csv"
 
     def embeddings(self, encoder: str, instrument: str) -> Path:
         return self.root / "embeddings" / encoder / f"{instrument}.zarr"

@@ -9,6 +9,7 @@ from pianoeval.audio.pitch import contour_jobs
 from pianoeval.audio.render import render_jobs
 from pianoeval.builder import ItemJob, n_workers
 from pianoeval.cache import ItemCache
+from pianoeval.corpora.auditions import expected_size as auditions_size
 from pianoeval.corpora.manifest import read_manifest
 from pianoeval.encoders.extract import embed_jobs
 from pianoeval.encoders.inventory import encoder_facts, known_spec
@@ -178,6 +179,8 @@ def expected_size(corpus: CorpusParams) -> tuple[int, float]:
     if corpus.loader == "studio":
         clips = corpus.n_segments * corpus.n_players * (1 + len(corpus.tiers))
         return clips, clips * (corpus.segment_s + 1.0)
+    if corpus.loader == "auditions":
+        return auditions_size(corpus)
     if corpus.loader == "percepiano":
         return RATED_CLIPS, RATED_HOURS * 3600
     return 0, 0.0

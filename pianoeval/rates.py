@@ -18,7 +18,7 @@ from pianoeval.paths import cache_root
 # this machine has measured its own.
 DEFAULTS = {
     "audio": 60.0,
-    "contour": 5.0,
+    "contour": 60.0,
     "embedding-transkun": 4.0,
     "embedding-transkun:1..2:float32": 10.0,
     "embedding-mel": 60.0,

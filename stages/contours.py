@@ -1,7 +1,14 @@
-"""contours@corpus: pitch contours (pYIN) of one instrument's audio."""
+"""contours@corpus: pitch contours (pYIN) of one instrument's audio, and the pitch of its MIDI."""
 
+import shutil
+
+from pianoeval.atomic import write_output
 from pianoeval.audio.pitch import contour_corpus
+from pianoeval.audio.skyline import skyline_corpus
 from pianoeval.cache import ItemCache
+from pianoeval.corpora.manifest import check_media, read_manifest
+from pianoeval.evaluate.contours import audit_contours
+from pianoeval.params_contrast import SKYLINE
 from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import RaggedStore
@@ -9,10 +16,22 @@ from stages import run
 
 
 def main(corpus: str) -> None:
-    paths, params = CorpusPaths(corpus), load_params()
+    paths, params, cache = CorpusPaths(corpus), load_params(), ItemCache()
+    manifest = read_manifest(paths.manifest)
+    check_media(manifest, paths.root)
     instrument = params.contours.instrument
     audio = RaggedStore(paths.audio(instrument))
-    contour_corpus(audio, params, ItemCache(), paths.contours(instrument))
+    contour_corpus(audio, params, cache, paths.contours(instrument))
+    contours = RaggedStore(paths.contours(instrument))
+    known = paths.contours(SKYLINE)
+    built = skyline_corpus(manifest, paths.root, audio, contours, params, cache, known)
+    if built is None and known.exists():  # of clips that were there before
+        shutil.rmtree(known)
+    played = manifest.set_index("clip")["instrument"].fillna(instrument).to_dict()
+    table = audit_contours(played, contours, RaggedStore(known) if built else None)
+    write_output(
+        paths.contour_audit, table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from asap_cases import make_asap
+from fba_cases import make_fba
 from workspaces import ROOT, make_cache, make_workspace, small_params, write_params
 
 from pianoeval.ablation.overrides import apply
@@ -306,6 +308,17 @@ def test_corpus_get_folder_pins_the_digest_and_keeps_the_comments(
     assert len(text.splitlines()) == len(after.splitlines())
 
 
+def test_corpus_get_fba_pins_the_digest(
+    workspace: Path, pianoeval: Command, tmp_path: Path
+) -> None:
+    outcome = pianoeval("corpus", "get", "fba_middle", "--from", str(make_fba(tmp_path / "copy")))
+    assert outcome.status == 0, outcome.err
+    assert "next: dvc exp run -S 'axes.corpus=[fba_middle]'" in outcome.out
+    corpora = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))["corpora"]
+    assert re.fullmatch("[0-9a-f]{64}", corpora["fba_middle"]["digest"])
+    assert corpora["fba_symphonic"]["digest"] == ""
+
+
 def test_corpus_get_folder_needs_to_know_where(workspace: Path, pianoeval: Command) -> None:
     outcome = pianoeval("corpus", "get", "folder")
     assert outcome.status == 1
@@ -323,7 +336,7 @@ def test_corpus_list_says_what_is_here(
         return {line.split()[0]: line for line in lines}
 
     before = listed()
-    assert set(before) == {"studio", "percepiano", "asap", "folder"}
+    assert set(before) == set(small_params()["corpora"])
     assert "comes with music21" in before["studio"]
     assert "pianoeval corpus get folder --from DIR" in before["folder"]
     pianoeval("corpus", "get", "folder", "--from", str(recordings))

@@ -58,6 +58,7 @@ def _embedding(module: str) -> Step:
 STEPS = {
     "audio": Step("audio.render"),
     "contour": Step("audio.pitch"),
+    "skyline": Step("audio.skyline", apart=("audio.pitch",)),  # columns alone
     **{f"embedding-{kind}": _embedding(module) for kind, module in _ENCODERS.items()},
     "probe": Step(
         "training.fitted", also=("training.predict",), apart=("features.views", "features.pooling")

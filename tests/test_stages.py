@@ -196,7 +196,7 @@ def test_a_stage_told_to_end_leaves_no_partial_file_and_goes_on_later(
     data = small_params()
     data["axes"]["corpus"] = ["folder"]
     data["run"]["workers"] = 2
-    data["contours"]["resolution_semitones"] = 0.25
+    data["contours"] |= {"resolution_semitones": 0.1, "hop_frames": 4}
     workspace = make_workspace(tmp_path / "workspace", data)
     raw, cache = tmp_path / "recordings", tmp_path / "cache"
     for i in range(6):

@@ -23,7 +23,6 @@ def small_params() -> dict[str, Any]:
         "n_segments": 3, "n_players": 2, "segment_s": 4.0, "tiers": [2, 4],
     }  # fmt: skip
     data["run"] |= {"workers": 1}  # a second process costs more to start than it saves here
-    # pYIN's cost falls with the square of the grid.
     data["contours"] |= {"resolution_semitones": 1.0, "hop_frames": 2048}
     data["encoders"] = {"mel": data["encoders"]["mel"]}
     data["views"] = {

@@ -1,4 +1,4 @@
-"""Pitch contours: probabilistic YIN (Mauch & Dixon 2014, ICASSP) through librosa.
+"""Pitch contours: probabilistic YIN (Mauch & Dixon 2014, ICASSP) of every clip's audio.
 
 pYIN assumes one voice. On piano polyphony it follows the most periodic one, often the bass or a
 pedalled pitch: read the contour together with the voiced probability.
@@ -13,23 +13,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 
 from pianoeval.audio.level import level_features
+from pianoeval.audio.pyin import Grid, pyin
 from pianoeval.audio.wave import resample, to_float32
 from pianoeval.builder import BuildReport, ItemJob, build_store
 from pianoeval.cache import ItemCache, item_key
-from pianoeval.errors import ConfigError
+from pianoeval.errors import BadInputError, ConfigError
 from pianoeval.params import ContourParams, Params
 from pianoeval.store import RaggedStore
 
 F4 = NDArray[np.float32]
 
 STEP = "contour"
-CODE_VERSION = 1
+CODE_VERSION = 2
 CONTOUR_NAMES: Sequence[str] = ("pitch", "voiced", "voiced_probability")
+_LIBRARIES = ("numba", "numpy", "scipy")  # that compute it
 _A4_HZ, _A4_MIDI = 440.0, 69.0
 
 
@@ -51,25 +52,26 @@ def pitch_contour(samples: F4, sample_rate_hz: int, params: ContourParams) -> F4
     Raises
     ------
     ConfigError
-        ``fmin_hz`` has less than two periods in a window, or ``fmax_hz`` is above Nyquist.
+        ``fmin_hz`` has less than two periods in a window, ``fmax_hz`` is above Nyquist or not
+        above ``fmin_hz``, or the grid between them is too fine.
+    BadInputError
+        Empty or non-finite audio.
     """
     rate_hz = params.sample_rate_hz
-    if params.frame_length_frames * params.fmin_hz < 2 * rate_hz or params.fmax_hz > rate_hz / 2:
+    lowest_hz = 2 * rate_hz / params.frame_length_frames
+    if not lowest_hz <= params.fmin_hz < params.fmax_hz <= rate_hz / 2:
         raise ConfigError(
             f"contours: {params.fmin_hz:g}..{params.fmax_hz:g} Hz does not fit",
-            allowed=f"{2 * rate_hz / params.frame_length_frames:g}..{rate_hz / 2:g} Hz",
+            allowed=f"fmin_hz < fmax_hz in {lowest_hz:g}..{rate_hz / 2:g} Hz",
             next_step="edit contours: in params.yaml",
         )
-    frequency_hz, voiced, probability = librosa.pyin(
-        resample(samples, sample_rate_hz, rate_hz),
-        sr=rate_hz,
-        fmin=params.fmin_hz,
-        fmax=params.fmax_hz,
-        frame_length=params.frame_length_frames,
-        hop_length=params.hop_frames,
-        resolution=params.resolution_semitones,
-        fill_na=None,
-    )
+    if samples.ndim != 1 or len(samples) == 0 or not np.isfinite(samples).all():
+        raise BadInputError("pitch of an empty or non-finite signal", allowed="finite mono samples")
+    grid = Grid(
+        rate_hz, params.fmin_hz, params.fmax_hz, params.frame_length_frames, params.hop_frames,
+        params.resolution_semitones,
+    )  # fmt: skip
+    frequency_hz, voiced, probability = pyin(resample(samples, sample_rate_hz, rate_hz), grid)
     pitch = _A4_MIDI + 12 * np.log2(frequency_hz / _A4_HZ)
     columns = (np.where(voiced, pitch / 127.0, 0.0), voiced, probability)
     return np.stack(columns, axis=1).astype(np.float32)
@@ -97,7 +99,7 @@ def _open(path: str) -> RaggedStore:
 def contour_identity(params: ContourParams) -> dict[str, Any]:
     """What changes a contour besides its audio; which instrument played is in the audio."""
     config = params.model_dump(mode="json", exclude={"instrument"})
-    return {"contours": config, "librosa": version("librosa")}
+    return {"contours": config, **{name: version(name) for name in _LIBRARIES}}
 
 
 def contour_jobs(audio: RaggedStore, params: Params) -> list[ItemJob]:

@@ -23,6 +23,9 @@ I2 = NDArray[np.int16]
 FULL_SCALE = 32_768
 _PART = 1 << 20  # frames decoded at a time …
 _PART_CHANNELS = 8  # … of at most so many channels; of more, fewer frames
+# An MP3 frame takes bits of up to 511 bytes of earlier ones, 1.2 s at the lowest rate: what is
+# decoded first after a jump is garbled. soundfile jumps after every read: each part has a run-up.
+_RUN_UP_S = 2.0
 _SLACK_S = 0.1  # durations in tables are rounded, and those of mp3 files estimated
 _NEXT = "replace the file, or remove the clip from the corpus"
 
@@ -98,18 +101,22 @@ def open_audio(
 
 
 def decoder_identity() -> dict[str, str]:
-    """Versions of what turns a file into samples, for keys."""
-    return {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__libsoxr_version__}
+    """What turns a file into samples, for keys of recordings."""
+    return {
+        "libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__libsoxr_version__,
+        "mp3_run_up_s": str(_RUN_UP_S),
+    }  # fmt: skip
 
 
 def _decode(source: Path | bytes, where: Path | str, first: int, last: int) -> Iterator[F4]:
     """Frames ``first..last`` as mono."""
     with _opened(source, where) as file:
-        file.seek(first)
+        early = round(_RUN_UP_S * file.samplerate) if file.format == "MP3" else 0
         size = _PART * _PART_CHANNELS // max(file.channels, _PART_CHANNELS)
         for begin in range(first, last, size):
-            wanted = min(size, last - begin)
-            stereo = file.read(wanted, dtype="float32", always_2d=True)
+            wanted, run_up = min(size, last - begin), min(begin, early)
+            file.seek(begin - run_up)
+            stereo = file.read(run_up + wanted, dtype="float32", always_2d=True)[run_up:]
             if len(stereo) < wanted:
                 raise BadInputError(
                     f"truncated: {begin - first + len(stereo)} of {last - first} frames",

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pianoeval.atomic import output_folder, remove_abandoned_folders
 from pianoeval.corpora.asap_fetch import get_asap
+from pianoeval.corpora.fba_fetch import get_fba
 from pianoeval.corpora.receipt import (
     RECEIPT,
     Receipt,
@@ -42,7 +43,8 @@ from pianoeval.provenance import sha256_file
 
 log = logging.getLogger(__name__)
 
-FROM_DIR = ("asap", "folder")  # loaders whose corpora only their owner's copy can bring
+FROM_DIR = ("asap", "fba", "folder")  # loaders whose corpora only their owner's copy can bring
+SIMULATED = ("studio", "auditions")  # loaders that play scores of an installed package
 MEDIA_SUFFIXES = frozenset({".mid", ".midi", ".wav", ".flac", ".mp3", ".ogg"})
 TABLES = ("labels.csv", "metadata.csv")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -56,7 +58,7 @@ def get_corpus(
     Parameters
     ----------
     source : Path, optional
-        A local copy. Required for a folder corpus and for ASAP; without it PercePiano is cloned
+        A local copy. Required for a folder corpus, ASAP and FBA; without it PercePiano is cloned
         with git.
     levels : Path, optional
         Of ASAP: a table of Henle levels.
@@ -71,7 +73,7 @@ def get_corpus(
         The folder holds no recordings, or links that lead out of it.
     """
     target = _cached(name)
-    if params.loader == "studio":
+    if params.loader in SIMULATED:
         raise ConfigError(
             f"'{name}' needs no fetching: its scores come with music21", next_step="dvc repro"
         )
@@ -82,6 +84,8 @@ def get_corpus(
             receipt = _get_upstream(PERCEPIANO, name, source, staging)
         elif params.loader == "asap":
             receipt = get_asap(name, source, levels, staging)
+        elif params.loader == "fba":
+            receipt = get_fba(name, source, params.level, staging)
         else:
             receipt = _get_folder(name, source, staging)
         write_receipt(receipt, staging)
@@ -102,8 +106,8 @@ def materialise(name: str, params: CorpusParams, dest: Path) -> None:
         ``corpora.<name>.digest``.
     """
     with output_folder(dest) as staging:
-        if params.loader == "studio":
-            write_receipt(_studio_receipt(name), staging)
+        if params.loader in SIMULATED:
+            write_receipt(_scores_receipt(name, params.loader), staging)
             return
         cached = _cached(name)
         again = _get(name, "DIR" if params.loader in FROM_DIR else None)
@@ -178,11 +182,12 @@ def _replace(staging: Path, target: Path) -> None:
         os.replace(staging, target)
 
 
-def _studio_receipt(name: str) -> Receipt:
+def _scores_receipt(name: str, loader: str) -> Receipt:
     installed = version("music21")
     return Receipt(
-        name=name, loader="studio", version=f"music21 {installed}", licence="per score",
-        licence_note="scores come with music21 by permission of their encoders; see docs/studio.md",
+        name=name, loader=loader, version=f"music21 {installed}", licence="per score",
+        licence_note="scores come with music21 by permission of their encoders; "
+        f"see docs/{loader}.md",
         source="music21", digest="", files={},
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pianoeval.corpora.fetch import FROM_DIR
 from pianoeval.corpora.receipt import Receipt, read_receipt
 from pianoeval.params import CorpusParams
 from pianoeval.params_edit import set_values
@@ -12,7 +13,7 @@ from pianoeval.paths import cache_root
 
 def fetched_receipt(name: str, params: CorpusParams) -> Receipt:
     """Receipt of a fetched corpus; raises MissingAssetError with the next command."""
-    option = " --from DIR" if params.loader in ("asap", "folder") else ""
+    option = " --from DIR" if params.loader in FROM_DIR else ""
     return read_receipt(cache_root() / "corpora" / name, f"pianoeval corpus get {name}{option}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pianoeval.corpora import asap, folder, percepiano, studio
+from pianoeval.corpora import asap, auditions, fba, folder, percepiano, studio
 from pianoeval.corpora.manifest import corpus_folder, read_manifest
 from pianoeval.errors import ConfigError
 from pianoeval.params import Params
@@ -30,10 +30,14 @@ def ingest_corpus(name: str, params: Params, raw: Path, out: Path) -> None:
     with corpus_folder(out) as made:
         if corpus.loader == "studio":
             studio.ingest(corpus, name, made, params.midi)
+        elif corpus.loader == "auditions":
+            auditions.ingest(corpus, name, made, params.midi)
         elif corpus.loader == "percepiano":
             quarantined = percepiano.ingest(corpus, name, raw, made, params.midi)
         elif corpus.loader == "asap":
             quarantined = asap.ingest(corpus, name, raw, made, params.midi)
+        elif corpus.loader == "fba":
+            quarantined = fba.ingest(corpus, name, raw, made, params.midi)
         else:
             quarantined = folder.ingest(corpus, name, raw, made, params.midi)
         write_quarantine(made / "quarantine.json", quarantined)

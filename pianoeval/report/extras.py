@@ -44,6 +44,30 @@ _RANK_COLUMNS = {  # file: (columns, those of numbers)
         ("value", "chance_mean", "chance_low", "chance_high", "p"),
     ),
 }  # fmt: skip
+_HEAD_COLUMNS = {
+    "contrastive": (
+        ("scheme", "kind", "head", "approach", "store", "dimension", "metric", "statistic", "value",
+         "ci_low", "ci_high", "n_clips", "n_folds", "seed", "n_seeds"),
+        ("value", "ci_low", "ci_high", "n_clips", "n_folds", "seed", "n_seeds"),
+    ),
+    "contrast_comparisons": (
+        ("scheme", "dimension", "a", "b", "difference", "ci_low", "ci_high", "p_permutation",
+         "q_permutation", "n_seeds", "n_seeds_ahead", "verdict"),
+        ("difference", "ci_low", "ci_high", "p_permutation", "q_permutation", "n_seeds",
+         "n_seeds_ahead"),
+    ),
+    "class_distances": (
+        ("scheme", "head", "dimension", "bins", "class_a", "class_b", "distance", "relative", "n_a",
+         "n_b"),
+        ("bins", "class_a", "class_b", "distance", "relative", "n_a", "n_b"),
+    ),
+    "tsne": (
+        ("scheme", "head", "fold", "seed", "dimension", "bins", "perplexity", "clip", "class", "x",
+         "y"),
+        ("fold", "seed", "bins", "perplexity", "class", "x", "y"),
+    ),
+}  # fmt: skip
+_CONTOUR_NUMBERS = ("value", "ci_low", "ci_high", "n_clips", "n_unknown")
 _LEAK_COLUMNS = ("scheme", "part", "column", "overlap")
 LATENT_COLUMNS = ("view", "clip", "x", "y")
 
@@ -52,7 +76,7 @@ LATENT_COLUMNS = ("view", "clip", "x", "y")
 class Beside:
     """What was found beside ``results.csv``; None for a file that is not there.
 
-    Tables of rankers have no rows where the parameters name none.
+    Tables of rankers and heads have no rows where the parameters name none.
     """
 
     comparisons: pd.DataFrame | None = None
@@ -62,6 +86,11 @@ class Beside:
     ranking: pd.DataFrame | None = None
     rank_comparisons: pd.DataFrame | None = None
     disentanglement: pd.DataFrame | None = None
+    contrastive: pd.DataFrame | None = None
+    contrast_comparisons: pd.DataFrame | None = None
+    class_distances: pd.DataFrame | None = None
+    tsne: pd.DataFrame | None = None
+    contours: pd.DataFrame | None = None
 
 
 def read_beside(folder: Path, corpus: str) -> Beside:
@@ -93,8 +122,18 @@ def read_beside(folder: Path, corpus: str) -> Beside:
         _numbers(folder / f"{name}.csv", wanted, numbers, f"dvc repro evaluate_rank@{corpus}")
         for name, (wanted, numbers) in _RANK_COLUMNS.items()
     ]
+    heads = {
+        name: _numbers(
+            folder / f"{name}.csv", wanted, numbers, f"dvc repro evaluate_contrast@{corpus}"
+        )
+        for name, (wanted, numbers) in _HEAD_COLUMNS.items()
+    }
+    heads["contours"] = _numbers(
+        folder / "contours.csv", ("instrument", "measure", *_CONTOUR_NUMBERS), _CONTOUR_NUMBERS,
+        f"dvc repro contours@{corpus}",
+    )  # fmt: skip
     found = _json(folder / "diagnostics.json", evaluate)
-    return Beside(comparisons, found, latent, leaks, *ranked)
+    return Beside(comparisons, found, latent, leaks, *ranked, **heads)
 
 
 def overlap_by_part(leaks: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:

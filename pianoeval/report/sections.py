@@ -7,6 +7,8 @@ from typing import Any
 from pianoeval.report import (
     calibration,
     comparisons,
+    contours,
+    contrastive,
     controls,
     diagnostics,
     fusions,
@@ -24,8 +26,8 @@ def sections(report: CorpusReport, prefix: str) -> dict[str, Any]:
 
     Keys
     ----
-    comparisons, controls, instruments, instrument_heads, resampling, ranking, diagnostics, maps,
-    neighbours
+    comparisons, controls, instruments, instrument_heads, resampling, ranking, contrast,
+    contours, diagnostics, maps, neighbours
         What is shown.
     has_comparisons, has_diagnostics
         Whether the file was there: a section may also be empty because nothing could be compared.
@@ -41,6 +43,8 @@ def sections(report: CorpusReport, prefix: str) -> dict[str, Any]:
         "diagnostics": _diagnostics(report, main, prefix) if main else None,
         "has_diagnostics": report.beside.diagnostics is not None,
         "ranking": ranking.ranking_section(report),
+        "contrast": contrastive.contrast_section(report, prefix),
+        "contours": contours.contour_table(report),
         "maps": latent.latent_maps(report, prefix),
         "neighbours": latent.neighbours(report),
     }

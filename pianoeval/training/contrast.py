@@ -85,7 +85,9 @@ def contrast_corpus(
     heads, left_out = usable_heads(params)
     if not (manifest["midi_path"].notna() & manifest["audio_path"].isna()).any():
         silent = [name for name, head in heads.items() if head.store == SKYLINE]
-        left_out |= dict.fromkeys(silent, "no clip has MIDI that was played, so there is no skyline")
+        left_out |= dict.fromkeys(
+            silent, "no clip has MIDI that was played, so there is no skyline"
+        )
         heads = {name: head for name, head in heads.items() if name not in silent}
     for name, reason in left_out.items():
         _log.warning("head %s is left out: %s", name, reason)

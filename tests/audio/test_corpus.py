@@ -77,10 +77,10 @@ def test_stores(corpus: tuple[pd.DataFrame, Path], params: Params, tmp_path: Pat
     store = RaggedStore(contours)
     frames = store.frames("recorded")
     assert frames.shape[1:] == (1, 3)
-    assert store.attrs["frame_rate_hz"] == pytest.approx(43.07, 0.01)
-    voiced = frames[5:-5, 0, 1] > 0.5
+    assert store.attrs["frame_rate_hz"] == pytest.approx(172.27, abs=0.01)
+    voiced = frames[9:-9, 0, 1] > 0.5
     assert voiced.mean() > 0.9
-    np.testing.assert_allclose(frames[5:-5, 0, 0][voiced] * 127, 69, atol=0.13)
+    np.testing.assert_allclose(frames[9:-9, 0, 0][voiced] * 127, 69, atol=0.11)
 
 
 def test_keys(corpus: tuple[pd.DataFrame, Path], params: Params) -> None:

@@ -11,6 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
+from pianoeval.audio import wave
 from pianoeval.audio.wave import read_audio, resample, to_float32, to_int16
 from pianoeval.errors import BadInputError
 
@@ -47,6 +48,28 @@ def test_excerpt(tmp_path: Path) -> None:
     soundfile.write(path, ramp, RATE_HZ, subtype="FLOAT")
     part = read_audio(path, RATE_HZ, start_s=0.25, end_s=0.5)
     np.testing.assert_array_equal(part, ramp[11025:22050])
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 44_100])
+def test_parts_of_an_mp3_are_those_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate_hz: int
+) -> None:
+    """Frames of a variable rate borrow bits of earlier ones, which a jump does not decode."""
+    path = tmp_path / "bursts.mp3"
+    rng, time_s = np.random.default_rng(0), np.arange(20 * rate_hz) / rate_hz
+    bursts = 0.2 * rng.standard_normal(len(time_s)) * (np.sin(2 * np.pi * 1.3 * time_s) > 0)
+    glide = 0.3 * np.sin(2 * np.pi * (400 * time_s + 50 * time_s**2))
+    soundfile.write(
+        path, np.clip(bursts + glide, -1, 1), rate_hz, bitrate_mode="VARIABLE",
+        compression_level=0.5,
+    )  # fmt: skip
+    whole, _ = soundfile.read(path, dtype="float32")
+    for start_s in (0.5, 1.234, 7.77, 13.1, 16.9):
+        part = read_audio(path, rate_hz, start_s=start_s, end_s=start_s + 3)
+        first = round(start_s * rate_hz)
+        np.testing.assert_allclose(part, whole[first : first + len(part)], atol=1e-6)
+    monkeypatch.setattr(wave, "_PART", 50_001)
+    np.testing.assert_allclose(read_audio(path, rate_hz), whole, atol=1e-6)
 
 
 def test_resampling_keeps_the_tone_and_removes_what_would_alias() -> None:

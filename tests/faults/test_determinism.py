@@ -114,8 +114,16 @@ def assert_same(made: Finished, reference: Finished, claim: str, **figures: int 
     record(LEVEL, claim, files=len(found), items=len(cached), differing=len(wrong), **figures)
     assert wrong == []
     kinds = {name.split("/")[2] for name in found if name.startswith("data/studio/")}
-    assert {"audio", "contours", "embeddings", "features", "predictions", "ranks", "contrast"} <= kinds
-    steps = {"audio", "contour", "embedding-mel", "probe", "rank", "contrast"}
+    assert {
+        "audio",
+        "contours",
+        "embeddings",
+        "features",
+        "predictions",
+        "ranks",
+        "contrast",
+    } <= kinds
+    steps = {"audio", "contour", "skyline", "embedding-mel", "probe", "rank", "contrast"}
     assert {name.split("/")[0] for name in cached} == steps
 
 

@@ -48,7 +48,7 @@ OUTPUTS = {
     "ingest": ["data/studio/source"],
     "degrade": ["data/studio/clips"],
     "render": ["data/studio/audio"],
-    "contours": ["data/studio/contours"],
+    "contours": ["data/studio/contours", "reports/studio/contours.csv"],
     "embed": ["data/studio/embeddings"],
     "pool": ["data/studio/features/mel"],
     "symbolic": ["data/studio/features/symbolic"],

@@ -66,24 +66,16 @@ def evaluate_heads(
 
     Parameters
     ----------
-    manifest, labels, folds : DataFrame
     predictions : DataFrame
         As the stage ``contrast`` writes it; schemes that it lacks are not evaluated.
     ratings : DataFrame or None
-        ``clip, rater, dimension, value``; without them, and with one rater a clip, their agreement
-        is no ceiling.
-    params : Params
-    commit : str
+        ``clip, rater, dimension, value``; with one rater a clip their agreement is no ceiling.
     truth : DataFrame or None
         See :func:`~pianoeval.evaluate.contrast.trial.make_trials`; the ceiling of a simulated
         corpus.
 
-    Raises
-    ------
-    ConfigError
-        The corpus has no labels of ``probe.task``.
-    CorruptDataError, BadInputError
-        See :func:`~pianoeval.evaluate.contrast.trial.make_trials`.
+    Raises ConfigError where the corpus has no labels of ``probe.task``, and what
+    :func:`~pianoeval.evaluate.contrast.trial.make_trials` raises.
     """
     found = HeadEvaluation()
     if predictions.empty:
@@ -92,10 +84,7 @@ def evaluate_heads(
     trials = make_trials(manifest, labels, folds, predictions, params, truth)
     corpus = str(manifest["corpus"].iloc[0])
     before = {"corpus": corpus, "task": params.probe.task}
-    agreement = None
-    if ratings is not None:
-        segments = manifest.set_index("clip")["segment"]
-        agreement = reliability(ratings, segments, params.evaluate.seed)
+    agreement = _agreement(ratings, manifest, params)
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(max(1, n_workers(params.run))) as pool,
@@ -112,6 +101,15 @@ def evaluate_heads(
             found.comparisons.extend(compare_heads(judged, manifest, params.evaluate))
             found.dropped[trial.scheme] = trial.dropped
     return found
+
+
+def _agreement(
+    ratings: pd.DataFrame | None, manifest: pd.DataFrame, params: Params
+) -> pd.DataFrame | None:
+    if ratings is None:
+        return None
+    segments = manifest.set_index("clip")["segment"]
+    return reliability(ratings, segments, params.evaluate.seed)
 
 
 def _check_task(labels: pd.DataFrame, task: str) -> None:

@@ -89,8 +89,6 @@ def make_trials(
 
     Parameters
     ----------
-    manifest, labels, folds, predictions : DataFrame
-    params : Params
     truth : DataFrame or None
         ``clip`` and a column a dimension: labels without the error of judges. Used only where it
         has every dimension.

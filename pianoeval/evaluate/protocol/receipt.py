@@ -70,3 +70,6 @@ def check_results(paths: CorpusPaths) -> None:
     if paths.ranked.is_file() or (paths.results / "ranking.csv").is_file():
         again = f"rm {quoted(paths.ranked)} && dvc repro"
         check_files(paths.results, read_sealed(paths.ranked, again)["results"], again)
+    if paths.contrasted.is_file() or (paths.results / "contrastive.csv").is_file():
+        again = f"rm {quoted(paths.contrasted)} && dvc repro"
+        check_files(paths.results, read_sealed(paths.contrasted, again)["results"], again)

@@ -98,6 +98,13 @@ def cluster_sums(
     return CellSums(units, len(models), one_model, design.n_clusters, design.n_players)
 
 
+def clip_sums(design: Design, y: Array, p: Array) -> CellSums:
+    """As :func:`cluster_sums`, of clips alone: enough for errors and correlations."""
+    models = p[None] if p.ndim == 2 else p
+    units: dict[Unit, Cells] = {"clips": _clip_cells(design, y, models, "regression", None)}
+    return CellSums(units, len(models), p.ndim == 2, design.n_clusters, design.n_players)
+
+
 def _added(index: Index, n_cells: int, values: NDArray[np.floating]) -> Array:
     """Rows of each cell added up: (rows, models, ...) -> (models, ..., cells)."""
     flat = row_adder(index, n_cells) @ values.reshape(len(values), math.prod(values.shape[1:]))

@@ -1,0 +1,110 @@
+"""The plain control of heads: ridge regression on what the same frames are like over a clip.
+
+Of every value of a frame: mean, standard deviation and quantiles; of differences between
+neighbouring frames mean size, standard deviation and quantiles of size; and the share of zeros. Of
+a pitch these are of voiced frames, so the share of zeros is that of unvoiced ones. It hears which
+pitches occur and how much they move, and nothing of their order beyond a frame. λ is chosen on the
+held clips, for each dimension; then all training clips are learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import svd
+
+from pianoeval.heads.base import HeadFold, HeadPrediction
+from pianoeval.heads.sampling import Material, frames_of
+from pianoeval.models.base import Float32, Float64, Rows, Standardiser
+from pianoeval.params_contrast import HeadParams
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_OF_STEPS = (0.5, 0.9, 0.99)
+PENALTIES = np.logspace(-5, 3, 33)  # times the number of clips
+
+
+def fit_statistics(
+    folds: Sequence[HeadFold], head: HeadParams, seeds: Sequence[int]
+) -> list[HeadPrediction]:
+    """One prediction a fold, the same for every seed: nothing is drawn.
+
+    Its penalty is in ``selection`` as ``lambda``; there are no latents.
+
+    Raises
+    ------
+    ConfigError
+        More components than frames have values.
+    """
+    plain: Float32 | None = None
+    found = []
+    for fold in folds:
+        material = Material(fold, head)
+        if head.components:
+            table = _table(material)
+        else:
+            plain = table = _table(material) if plain is None else plain
+        found.append(_fitted(fold, table, len(seeds)))
+    return found
+
+
+def clip_statistics(frames: Float32, pitch: int = -1) -> Float32:
+    """Statistics of one clip's frames (n, channels), channel by channel; NaN where there is none.
+
+    Of channel ``pitch`` zeros are no values.
+    """
+    return np.concatenate([_of_channel(frames[:, c], c == pitch) for c in range(frames.shape[1])])
+
+
+def _of_channel(values: Float32, zeros_are_none: bool) -> Float32:
+    wide = values.astype(np.float64)
+    there = wide != 0
+    kept = wide[there] if zeros_are_none else wide
+    steps = np.diff(wide)
+    if zeros_are_none:
+        steps = steps[there[1:] & there[:-1]]
+    found = [*_moments(kept, _QUANTILES), *_moments(np.abs(steps), _OF_STEPS), 1 - there.mean()]
+    return np.array([*found, steps.std() if len(steps) else np.nan], np.float32)
+
+
+def _moments(values: Float64, quantiles: Sequence[float]) -> list[float]:
+    if not len(values):
+        return [np.nan] * (2 + len(quantiles))
+    return [values.mean(), values.std(), *np.quantile(values, quantiles)]
+
+
+def _table(material: Material) -> Float32:
+    clips = np.arange(len(material.fold.frames))
+    return np.stack([clip_statistics(one, material.pitch) for one in frames_of(material, clips)])
+
+
+def _fitted(fold: HeadFold, table: Float32, n_seeds: int) -> HeadPrediction:
+    fit, held = fold.validation
+    tried = _ridge(table, fold.train[fit], fold.y[fit], fold.train[held])
+    errors = np.square(tried - fold.y[held]).mean(axis=1)  # (penalties, dimensions)
+    best = errors.argmin(axis=0)
+    every = np.arange(fold.n_dimensions)
+    final = _ridge(table, fold.train, fold.y, fold.test)[best, :, every]
+
+    def each(values: Float64) -> Float64:
+        return np.repeat(values[None], n_seeds, axis=0)
+
+    return HeadPrediction(
+        predicted=each(final),
+        latents=np.zeros((n_seeds, fold.n_dimensions, len(fold.test), 0), np.float32),
+        validation=each(errors[best, every]),
+        selection={"lambda": each(PENALTIES[best])},
+    )
+
+
+def _ridge(table: Float32, train: Rows, y: Float64, out: Rows) -> Float64:
+    """Predictions with every penalty, (penalties, len(out), dimensions)."""
+    scaler = Standardiser.fit(table[train])
+    u, s, v = svd(scaler.transform(table[train]), full_matrices=False)
+    middle = y.mean(axis=0)
+    turned = u.T @ (y - middle)
+    seen = scaler.transform(table[out]) @ v.T
+    shrunk = s / (s**2 + PENALTIES[:, None] * len(train))
+    return np.asarray(
+        np.einsum("ok,pk,kd->pod", seen, shrunk, turned, optimize=True) + middle, np.float64
+    )
