@@ -109,7 +109,9 @@ def plan(as_json: JsonOption = False) -> None:
     hours = sum(row.audio_s for row in rows) / 3600
     table.add_row("all of these", "", "", f"{hours:.2f}", total)
     console(140).print(table)
-    typer.echo("Probes, evaluation and report are not counted; start with: dvc repro")
+    typer.echo(
+        "Probes, rankers, heads, evaluation and report are not counted; start with: dvc repro"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -61,6 +61,8 @@ def contrast_faults(params: Params) -> list[tuple[str, str, str]]:
         if head.store in CONTOURS and (head.layers != "all" or head.instrument):
             what = "contours have no layers, and one instrument (contours.instrument)"
             faults.append((where, what, "columns"))
+        if head.store not in CONTOURS and head.columns != ["pitch"]:
+            faults.append((f"{where}.columns", "an encoder has no columns", "layers"))
         if head.store in CONTOURS and head.components > len(head.columns):
             what = f"{head.components} components of {len(head.columns)} columns"
             faults.append((f"{where}.components", what, f"at most {len(head.columns)}"))

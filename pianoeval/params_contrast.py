@@ -12,6 +12,13 @@ from pianoeval.params_rank import Point, RankScheme
 
 PYIN, SKYLINE = "pyin", "skyline"
 CONTOURS = (PYIN, SKYLINE)  # stores of pitch contours; every other name is an encoder
+# Which contrasts each of these fields concerns.
+_CONCERNS = {
+    "pairs": ("weighted", "max_margin"),
+    "margin": ("weighted", "max_margin"),
+    "bins": ("weighted", "max_margin", "n_pairs", "info_nce"),
+    "temperature": ("n_pairs", "info_nce", "rnc"),
+}
 HeadApproach = Literal["pcconv", "contrastive", "joint", "statistics"]
 Contrast = Literal["weighted", "max_margin", "n_pairs", "info_nce", "rnc"]
 ContourColumn = Literal["pitch", "voiced", "voiced_probability"]
@@ -71,13 +78,44 @@ class HeadParams(Block):
             raise ValueError(
                 f"sweep: {', '.join(unknown)} cannot be swept; allowed: {', '.join(sorted(SWEPT))}"
             )
-        if any(not values for values in self.sweep.values()):
-            raise ValueError("sweep: a field without values")
+        for name, values in self.sweep.items():
+            if not values or any(value in values[:n] for n, value in enumerate(values)):
+                raise ValueError(f"sweep: {name} needs values, and each of them once")
         if self.regularise != "none" and self.approach != "joint":
             raise ValueError("regularise belongs to approach joint")
+        if self.hop_frames > self.chunk_frames:
+            raise ValueError("hop_frames is chunk_frames at most, or frames would not be judged")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns are named once each")
+        if self.pitch_shift_semitones and not self.hears_pitch():
+            raise ValueError("pitch_shift_semitones belongs to networks that read column pitch")
         if self.sweep:
-            self.points()  # values must be of the fields' own types and ranges
+            points = [*self.points().values()]  # values must be of the fields' types and ranges
+            for name in self.sweep:
+                if not any(point.heeds(name) for point in points):
+                    raise ValueError(f"sweep: {name} changes nothing in this head")
         return self
+
+    def hears_pitch(self) -> bool:
+        """Whether a network reads a pitch contour."""
+        contour = self.store in CONTOURS and "pitch" in self.columns
+        return contour and self.approach != "statistics"
+
+    def heeds(self, name: str) -> bool:
+        """Whether training depends on a field of those that may be swept."""
+        contrasts = self.approach == "contrastive" or (
+            self.approach == "joint" and self.contrast_weight > 0
+        )
+        if name in _CONCERNS:
+            return contrasts and self.contrast in _CONCERNS[name]
+        own = {
+            "contrast": contrasts,
+            "contrast_weight": self.approach == "joint",
+            "contrast_learning_rate": self.approach == "contrastive",
+            "regularise": self.approach == "joint",
+            "regularise_weight": self.regularise != "none",
+        }
+        return own.get(name, self.approach != "statistics")
 
     def stack_frames(self) -> int:
         """Frames that are left of a chunk after all convolutions."""

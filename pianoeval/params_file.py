@@ -103,6 +103,7 @@ def _check_names(params: Params, path: Path) -> None:
                 allowed = ", ".join(sorted(known))
                 raise _bad_name(f"{where} names '{name}', which is not among the known",
                                 path, allowed)  # fmt: skip
+    _check_renders(params, path)
     axes = params.axes
     for axis in type(axes).model_fields:
         names = getattr(axes, axis)
@@ -125,6 +126,22 @@ def _check_names(params: Params, path: Path) -> None:
             raise _bad_name(what, path, "names that differ in more than capitals")
 
 
+def _check_renders(params: Params, path: Path) -> None:
+    """Contours are taken from, and examples played on, a render that there is."""
+    named = {
+        "contours.instrument": params.contours.instrument,
+        "report.instrument": params.report.instrument,
+    }
+    renders = params.axes.instrument
+    if absent := {where: name for where, name in named.items() if name not in renders}:
+        what = ", ".join(f"{where} names '{name}'" for where, name in absent.items())
+        options = " ".join(f"-S {where}={renders[0]}" for where in absent)
+        raise ConfigError(
+            f"{what}, which is not on axes.instrument", where=path, allowed=", ".join(renders),
+            next_step=f"edit {path}, or run with {options}",
+        )  # fmt: skip
+
+
 def _bad_name(what: str, path: Path, allowed: str) -> ConfigError:
     return ConfigError(what, where=path, allowed=allowed, next_step=f"edit {path}")
 
@@ -140,8 +157,6 @@ def _named(params: Params) -> list[tuple[str, list[str], list[str]]]:
         ("axes.encoder", axes.encoder, list(params.encoders)),
         ("axes.features", axes.features, list(params.views)),
         ("axes.features", axes.features, ["symbolic", "notes", *axes.encoder]),
-        ("contours.instrument", [params.contours.instrument], axes.instrument),
-        ("report.instrument", [params.report.instrument], axes.instrument),
     ]
     for features in axes.features:
         for name, view in params.views.get(features, {}).items():

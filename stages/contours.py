@@ -1,8 +1,6 @@
 """contours@corpus: pitch contours (pYIN) of one instrument's audio, and the pitch of its MIDI."""
 
-import shutil
-
-from pianoeval.atomic import write_output
+from pianoeval.atomic import output_folder, write_output
 from pianoeval.audio.pitch import contour_corpus
 from pianoeval.audio.skyline import skyline_corpus
 from pianoeval.cache import ItemCache
@@ -21,14 +19,14 @@ def main(corpus: str) -> None:
     check_media(manifest, paths.root)
     instrument = params.contours.instrument
     audio = RaggedStore(paths.audio(instrument))
-    contour_corpus(audio, params, cache, paths.contours(instrument))
-    contours = RaggedStore(paths.contours(instrument))
-    known = paths.contours(SKYLINE)
-    built = skyline_corpus(manifest, paths.root, audio, contours, params, cache, known)
-    if built is None and known.exists():  # of clips that were there before
-        shutil.rmtree(known)
-    played = manifest.set_index("clip")["instrument"].fillna(instrument).to_dict()
-    table = audit_contours(played, contours, RaggedStore(known) if built else None)
+    # Both stores or none: one that was left over would be of other clips or frame times.
+    with output_folder(paths.contours(instrument).parent) as folder:
+        found, known = (folder / paths.contours(name).name for name in (instrument, SKYLINE))
+        contour_corpus(audio, params, cache, found)
+        contours = RaggedStore(found)
+        built = skyline_corpus(manifest, paths.root, audio, contours, params, cache, known)
+        played = manifest.set_index("clip")["instrument"].fillna(instrument).to_dict()
+        table = audit_contours(played, contours, RaggedStore(known) if built else None)
     write_output(
         paths.contour_audit, table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     )

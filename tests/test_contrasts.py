@@ -11,7 +11,7 @@ from pianoeval.contrasts import contrast_faults, contrast_schemes, usable_heads
 from pianoeval.params import HeadParams, Params
 from tests.workspaces import small_params
 
-SMALL = {"chunk_frames": 40, "kernel": 3, "stride": 2}
+SMALL = {"chunk_frames": 40, "hop_frames": 20, "kernel": 3, "stride": 2}
 
 
 def params(heads: dict[str, Any], **other: Any) -> Params:
@@ -50,6 +50,7 @@ def test_schemes_are_those_that_are_cut() -> None:
         ({"store": "nothing"}, "no frames 'nothing'"),
         ({"layers": "4"}, "contours have no layers"),
         ({"components": 2}, "2 components of 1 columns"),
+        ({"store": "mel", "columns": ["voiced"]}, "an encoder has no columns"),
     ],
 )
 def test_what_no_run_could_use_is_a_fault(head: dict[str, Any], what: str) -> None:
@@ -76,13 +77,38 @@ def test_names_that_rows_could_not_bear() -> None:
         {"sweep": {"margin": []}},
         {"sweep": {"margin": [0.0]}},
         {"channels": [4, 0]},
-        {"chunk_frames": 50},
+        {"chunk_frames": 50, "hop_frames": 50},
+        {"hop_frames": 1001},
+        {"columns": ["pitch", "pitch"]},
+        {"store": "mel", "pitch_shift_semitones": 2},
         {"approach": "pcconv", "regularise": "ar_vae"},
+        {"sweep": {"margin": [1, 1.0]}},
+        {"sweep": {"margin": [1, 2], "contrast": ["n_pairs", "rnc"]}},
+        {"sweep": {"temperature": [0.1, 1.0]}},
+        {"sweep": {"contrast_learning_rate": [0.1, 1.0]}},
+        {"sweep": {"regularise_weight": [0.1, 1.0]}},
+        {"sweep": {"bins": [3, 5]}, "contrast_weight": 0},
+        {"approach": "pcconv", "sweep": {"margin": [1, 2]}},
+        {"approach": "statistics", "sweep": {"weight_decay": [0, 1]}},
     ],
 )
 def test_fields_that_do_not_fit(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         HeadParams.model_validate({"approach": "joint"} | wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"sweep": {"temperature": [0.1, 1.0], "contrast": ["weighted", "rnc"]}},
+        {"sweep": {"regularise": ["none", "i_vae"], "regularise_weight": [0.1, 1.0]}},
+        {"sweep": {"contrast_weight": [0.0, 1.0], "margin": [1, 2]}},
+        {"approach": "contrastive", "sweep": {"contrast_learning_rate": [0.1, 1.0]}},
+        {"approach": "pcconv", "sweep": {"learning_rate": [0.1, 1.0]}},
+    ],
+)
+def test_sweeps_that_change_something(right: dict[str, Any]) -> None:
+    assert len(HeadParams.model_validate({"approach": "joint"} | right).points()) > 1
 
 
 def test_frames_left_of_a_chunk_as_in_the_paper() -> None:

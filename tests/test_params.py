@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,36 @@ def test_contours_come_from_an_instrument_that_is_rendered(data: dict[str, Any])
     data["axes"]["instrument"] = ["grand"]
     with pytest.raises(ConfigError, match=r"contours\.instrument"):
         parse_params(data)
+
+
+def test_renders_that_a_run_lacks_are_named_at_once_with_what_mends_them(
+    data: dict[str, Any],
+) -> None:
+    """A run on winds alone leaves both defaults behind; one message names both."""
+    data["axes"]["instrument"] = ["winds"]
+    with pytest.raises(ConfigError, match=r"contours\.instrument.*report\.instrument") as caught:
+        parse_params(data)
+    options = "-S contours.instrument=winds -S report.instrument=winds"
+    assert (caught.value.next_step or "").endswith(options)
+    for block in ("contours", "report"):
+        data[block]["instrument"] = "winds"
+    assert parse_params(data).report.instrument == "winds"
+
+
+def test_the_commands_of_the_docs_for_auditions_are_valid(data: dict[str, Any]) -> None:
+    for name in ("auditions.md", "instruments.md"):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        shown = re.search(r"dvc exp run -S 'axes\.corpus=\[auditions_middle\]'(?:.*\\\n)*.*", text)
+        assert shown
+        settings = re.findall(r"-S '?([\w.]+)=([^'\s]+)", shown[0].replace("\\\n", " "))
+        for key, value in settings:
+            *blocks, last = key.split(".")
+            place = data
+            for block in blocks:
+                place = place[block]
+            assert last in place, key
+            place[last] = yaml.safe_load(value)
+        assert parse_params(data).axes.instrument == ["winds"], name
 
 
 def test_a_missing_file_says_where_to_go(tmp_path: Path) -> None:

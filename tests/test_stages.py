@@ -141,21 +141,26 @@ def test_nothing_runs_twice_and_a_change_runs_only_what_it_concerns(
 
 
 PROBES = {"probe@studio-symbolic", "probe@studio-mel", "fuse@studio", "rank@studio"}
-EVALUATED = {"evaluate@studio", "evaluate_rank@studio"}
+EVALUATED = {"evaluate@studio", "evaluate_rank@studio", "evaluate_contrast@studio"}
+HEADS = {"contrast@studio", "evaluate_contrast@studio"}
 
 
 @pytest.mark.parametrize(
     ("block", "key", "value", "stages"),
     [
-        # Both evaluations hash the configuration behind each number, so they read these too.
-        ("probe", "ridge", {"lambdas": [10.0]}, {"audit@studio", *PROBES, *EVALUATED}),
+        # Evaluations hash the configuration behind each number, so they read these too.
+        (
+            "probe", "ridge", {"lambdas": [10.0]},
+            {"audit@studio", *PROBES, *EVALUATED} - {"evaluate_contrast@studio"},
+        ),
         ("pool", "stats", ["mean"], {"pool@studio-mel-grand", *EVALUATED}),
         ("folds", "seed", 7, {"folds@studio", *EVALUATED}),
         ("evaluate", "n_bootstrap", 300, EVALUATED),
         ("rank", "seed", 7, {"rank@studio", "evaluate_rank@studio"}),
-        ("contrast", "seeds", [3], {"contrast@studio", "evaluate_contrast@studio"}),
+        ("contrast", "seeds", [3], HEADS),
+        ("pool", "sequence_hz", 2.0, {"pool@studio-mel-grand", *EVALUATED, *HEADS}),
         ("run", "workers", 2, set()),
-        ("contours", "fmin_hz", 55.0, {"contours@studio"}),
+        ("contours", "fmin_hz", 55.0, {"contours@studio", "evaluate_contrast@studio"}),
     ],
 )
 def test_a_parameter_concerns_its_stages(

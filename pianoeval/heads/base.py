@@ -56,7 +56,8 @@ class HeadPrediction:
     latents : float32, shape (seeds, dimensions, len(test), values)
         Codes of the encoder, averaged over the chunks of a clip; no values where there is no code.
     validation : float64, shape (seeds, dimensions)
-        Mean squared error on the validation clips, by which points of a sweep are chosen.
+        Mean squared error on the validation clips, by which points of a sweep are chosen; NaN, as
+        are predictions and latents, of what diverged: its loss was never finite.
     selection : dict of float64, shape (seeds, dimensions)
         What was chosen inside the training side, e.g. ``{"epoch": ...}``.
     """

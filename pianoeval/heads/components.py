@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from pianoeval.errors import ConfigError
 from pianoeval.features.sequences import Sequences
+from pianoeval.heads.base import HeadFold
 from pianoeval.models.base import Float32, Float64, Rows
 
-_ROWS = 65_536  # frames at a time
+_ROWS = 4096  # frames at a time
+# Of folds that are in use, by number of components: heads of other shapes, and the control, read
+# the same ones, and moments of frames of 1,536 values take longer than many an epoch.
+_KNOWN: WeakKeyDictionary[HeadFold, dict[int, Float32]] = WeakKeyDictionary()
+
+
+def components_of(fold: HeadFold, n: int) -> Float32:
+    """:func:`components` of a fold's frames by its training clips, made once; not to be changed."""
+    known = _KNOWN.setdefault(fold, {})
+    if n not in known:
+        known[n] = components(fold.frames, fold.train, n)
+    return known[n]
 
 
 def components(frames: Sequences, train: Rows, n: int) -> Float32:
@@ -53,7 +67,8 @@ def _moments(frames: Sequences, train: Rows) -> tuple[Float64, Float64]:
         total += frames.values[frames.rows(int(clip))].sum(axis=0, dtype=np.float64)
     mean = total / n
     covariance = np.zeros((frames.dim, frames.dim))
-    for clip in train:
-        apart = frames.values[frames.rows(int(clip))].astype(np.float64) - mean
+    # Of many clips at a time: a sum is as large as the product of some thousand frames takes.
+    for some in np.array_split(train, max(1, n // _ROWS)):
+        apart = np.concatenate([frames.values[frames.rows(int(clip))] for clip in some]) - mean
         covariance += apart.T @ apart
     return mean, covariance / n

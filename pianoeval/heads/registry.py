@@ -20,8 +20,6 @@ def train_heads(
     ------
     ConfigError
         More components than frames have values.
-    PianoevalError
-        Training diverged.
     """
     found: dict[int, list[HeadPrediction]] = {}
     networks = [number for number, head in enumerate(heads) if head.approach != "statistics"]

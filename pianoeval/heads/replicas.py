@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pianoeval.errors import PianoevalError
 from pianoeval.heads import conv
 from pianoeval.heads.networks import Layout, follow, linear_rating, pcconv_rating
 from pianoeval.heads.objectives import Phase, codes_loss, phases_of
@@ -35,12 +34,15 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one replica says: of reported clips, and how well of those that it stopped on."""
+    """What one replica says: of reported clips, and how well of those that it stopped on.
+
+    All of it is NaN where the loss was never finite.
+    """
 
     predicted: Float64
     latents: Float32
     validation: float
-    epochs: dict[str, int]
+    epochs: dict[str, float]
 
 
 class Replicas:
@@ -58,7 +60,8 @@ class Replicas:
         self.phases = [phases_of(job.head) for job in self.jobs]
         self.phase = [0] * n
         self.least, self.at, self.since = [math.inf] * n, [0] * n, [0] * n
-        self.chosen: list[dict[str, int]] = [{} for _ in self.jobs]
+        self.chosen: list[dict[str, float]] = [{} for _ in self.jobs]
+        self.lost: set[int] = set()
         self.frozen: dict[int, tuple[Tensor, Rows]] = {}  # codes of held chunks, and whose they are
         self.active = list(range(n))
         self.momentum = head.momentum
@@ -68,13 +71,7 @@ class Replicas:
             self._begin(slot, 0)
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> list[Outcome]:
-        """Train until every replica has stopped; no outcomes if it is told to stop before.
-
-        Raises
-        ------
-        PianoevalError
-            The loss of a replica was never finite.
-        """
+        """Train until every replica has stopped; no outcomes if it is told to stop before."""
         epoch = 0
         while self.active:
             epoch += 1
@@ -176,10 +173,10 @@ class Replicas:
     def _end(self, slot: int, epoch: int) -> None:
         """Back to the best weights of a phase, and on to the next if there is one."""
         if not math.isfinite(self.least[slot]):
-            raise PianoevalError(
-                f"a head diverged in fold {self.material.fold.name}", where="contrast.heads",
-                next_step="lower its learning_rate or contrast_learning_rate in params.yaml",
-            )  # fmt: skip
+            self.lost.add(slot)
+            self.chosen[slot] = {phase.name: math.nan for phase in self.phases[slot]}
+            self.active.remove(slot)
+            return
         self.rows[slot], self.running[slot] = self.best[slot]
         self.chosen[slot][self._now(slot).name] = self.at[slot] - self.since[slot]
         if self.phase[slot] + 1 == len(self.phases[slot]):
@@ -261,6 +258,10 @@ class Replicas:
 
     def _outcome(self, slot: int) -> Outcome:
         material = self.material
+        if slot in self.lost:
+            n = len(material.fold.test)
+            codes = torch.full((n, self.layout.code), math.nan)
+            return Outcome(np.full(n, np.nan), codes.numpy(), math.nan, self.chosen[slot])
         rated, codes = self._rated(slot, material.fold.test)
         held = self._rated(slot, material.held)[0].double()
         goal = material.y_held[:, self.jobs[slot].dimension].double()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pianoeval.heads.base import HeadFold
-from pianoeval.heads.components import components
+from pianoeval.heads.components import components_of
 from pianoeval.models.base import Float32, Rows
 from pianoeval.params_contrast import CONTOURS, HeadParams
 
@@ -40,9 +40,10 @@ class Material:
         self.fit, self.held = fold.train[fit], fold.train[held]
         self.y_fit = torch.from_numpy(fold.y[fit].astype(np.float32))
         self.y_held = torch.from_numpy(fold.y[held].astype(np.float32))
-        self.values: Float32 = np.ascontiguousarray(fold.frames.values, np.float32)
-        if head.components:
-            self.values = components(fold.frames, fold.train, head.components)
+        self.values: Float32 = (
+            components_of(fold, head.components) if head.components
+            else np.ascontiguousarray(fold.frames.values, np.float32)
+        )  # fmt: skip
         contour = head.store in CONTOURS and "pitch" in head.columns
         self.pitch = head.columns.index("pitch") if contour else -1
 
@@ -53,6 +54,8 @@ class Material:
 
     def batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Rows]]:
         """One random chunk of each fit clip: ``head.batches`` batches, and which clips they hold.
+
+        Fewer batches where they would hold one clip, which is no pair and has no spread.
 
         Yields
         ------
@@ -66,7 +69,7 @@ class Material:
         first = (rng.random(len(self.fit)) * (spare + 1)).astype(np.int64)
         most = self.head.pitch_shift_semitones / _HIGHEST_MIDI
         shift = ((2 * rng.random(len(self.fit)) - 1) * most).astype(np.float32)
-        for places in np.array_split(order, min(self.head.batches, len(order))):
+        for places in np.array_split(order, max(1, min(self.head.batches, len(order) // 2))):
             yield self._chunks(self.fit[places], first[places], shift[places]), places
 
     def grid(self, clips: Rows, hop: int) -> Iterator[tuple[Tensor, Rows]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import svd
 
 from pianoeval.heads.base import HeadFold, HeadPrediction
@@ -53,24 +54,30 @@ def clip_statistics(frames: Float32, pitch: int = -1) -> Float32:
 
     Of channel ``pitch`` zeros are no values.
     """
-    return np.concatenate([_of_channel(frames[:, c], c == pitch) for c in range(frames.shape[1])])
-
-
-def _of_channel(values: Float32, zeros_are_none: bool) -> Float32:
-    wide = values.astype(np.float64)
+    wide = np.ascontiguousarray(frames.T, np.float64)
     there = wide != 0
-    kept = wide[there] if zeros_are_none else wide
-    steps = np.diff(wide)
-    if zeros_are_none:
-        steps = steps[there[1:] & there[:-1]]
-    found = [*_moments(kept, _QUANTILES), *_moments(np.abs(steps), _OF_STEPS), 1 - there.mean()]
-    return np.array([*found, steps.std() if len(steps) else np.nan], np.float32)
+    found = _of_channels(wide, np.diff(wide), there)
+    if pitch >= 0:
+        voiced, one = there[pitch], wide[pitch]
+        steps = np.diff(one)[voiced[1:] & voiced[:-1]]
+        found[pitch] = _of_channels(one[None, voiced], steps[None], voiced[None])[0]
+    return found.astype(np.float32).reshape(-1)
 
 
-def _moments(values: Float64, quantiles: Sequence[float]) -> list[float]:
-    if not len(values):
-        return [np.nan] * (2 + len(quantiles))
-    return [values.mean(), values.std(), *np.quantile(values, quantiles)]
+def _of_channels(values: Float64, steps: Float64, there: NDArray[np.bool_]) -> Float64:
+    """Statistics of each channel, (channels, statistics); values and steps (channels, frames)."""
+    spread = steps.std(axis=1) if steps.shape[1] else np.full(len(steps), np.nan)
+    share = 1 - there.mean(axis=1)
+    sized = _moments(np.abs(steps), _OF_STEPS)
+    return np.column_stack([_moments(values, _QUANTILES), sized, share, spread])
+
+
+def _moments(values: Float64, quantiles: Sequence[float]) -> Float64:
+    """Mean, standard deviation and quantiles of each row."""
+    if not values.shape[1]:
+        return np.full((len(values), 2 + len(quantiles)), np.nan)
+    found = np.quantile(values, quantiles, axis=1)
+    return np.column_stack([values.mean(axis=1), values.std(axis=1), found.T])
 
 
 def _table(material: Material) -> Float32:

@@ -47,10 +47,7 @@ def train_networks(
 ) -> list[list[HeadPrediction]]:
     """Every head in every fold, trained for each seed and dimension.
 
-    Raises
-    ------
-    PianoevalError
-        The loss of a head was never finite.
+    What was never finite is NaN, its validation too: what else trains goes on.
     """
     found: dict[tuple[int, int, int, int], Outcome] = {}
     for alike in _of_one_shape(heads):

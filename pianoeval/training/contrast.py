@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pianoeval.cache import Item, ItemCache, item_key
 from pianoeval.contrasts import contrast_schemes, usable_heads
+from pianoeval.errors import PianoevalError
 from pianoeval.evaluate.protocol.groups import GROUP_COLUMNS
 from pianoeval.heads.base import HeadPrediction
 from pianoeval.heads.frames import Source, load_frames, source_of
@@ -34,7 +35,7 @@ from pianoeval.training.headtables import COLUMNS, PREDICTED, Rows, joined, pack
 _log = logging.getLogger(__name__)
 STEP = "contrast"
 CODE_VERSION = 1
-SELECTION = "selection"
+SELECTION, LOST = "selection", "lost"
 # Columns that decide who trains with whom.
 _DECIDING = ["clip", "sha256", "parent", "take", "is_score_render", *GROUP_COLUMNS]
 
@@ -49,11 +50,12 @@ class Contrasted:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one head found under one scheme."""
+    """What one head found under one scheme; ``lost``: points of its sweep that diverged."""
 
     predictions: pd.DataFrame
     latents: pd.DataFrame
     selection: list[dict[str, Any]]
+    lost: list[str]
 
 
 @one_thread()
@@ -80,7 +82,8 @@ def contrast_corpus(
     ConfigError, BadInputError
         See :func:`~pianoeval.training.headfolds.wanted_labels`.
     PianoevalError
-        Frames are missing or damaged, or training diverged.
+        Frames are missing or damaged; or a head diverged, and every point of its sweep. Heads that
+        trained beside it are kept in the cache.
     """
     heads, left_out = usable_heads(params)
     if not (manifest["midi_path"].notna() & manifest["audio_path"].isna()).any():
@@ -105,6 +108,9 @@ def contrast_corpus(
                 made = _of_scheme(group, framed, scheme, params, manifest, folds, cache)
                 found |= {(name, scheme): one for name, one in made.items()}
                 meter.advance(len(group))
+    for (name, scheme), one in found.items():
+        for point in one.lost:
+            _log.warning("head %s: %s is left out of scheme %s: diverged", name, point, scheme)
     ordered = [found[name, scheme] for name in heads for scheme in schemes]
     predictions = joined([one.predictions for one in ordered], [*COLUMNS, PREDICTED])
     selection = [record for one in ordered for record in one.selection]
@@ -135,16 +141,26 @@ def _of_scheme(
         cut = make_head_folds(framed, manifest, folds, scheme, params)
         for name, one in _trained(missing, cut, framed, params).items():
             arrays = {"predictions": packed(one.predictions), "latents": packed(one.latents)}
-            meta = {"head": name, "scheme": scheme, SELECTION: one.selection}
+            meta = {"head": name, "scheme": scheme, SELECTION: one.selection, LOST: one.lost}
             cache.put(STEP, keys[name], arrays, meta)
             found[name] = one
+        if diverged := [name for name in missing if name not in found]:
+            raise PianoevalError(
+                f"head {diverged[0]} diverged under scheme {scheme}",
+                where=f"contrast.heads.{diverged[0]}",
+                next_step="lower its learning_rate or contrast_learning_rate in params.yaml",
+            )  # fmt: skip
     return found
 
 
 def _trained(
     heads: Mapping[str, HeadParams], cut: Sequence[Scaled], framed: Framed, params: Params
 ) -> dict[str, _Found]:
-    """Heads, and the points of their sweeps, as one job."""
+    """Heads, and the points of their sweeps, as one job; without heads that diverged.
+
+    A point that diverged in any fold, seed or dimension is no point: its rows would be of fewer
+    clips than those of others.
+    """
     seeds = params.contrast.seeds
     points = {
         (name, point): block for name, head in heads.items()
@@ -154,9 +170,12 @@ def _trained(
     of_point = dict(zip(points, made, strict=True)) if cut else {}
     found = {}
     for name, head in heads.items():
+        sound = [point for point in head.points() if _is_sound(of_point.get((name, point), []))]
+        if not sound:
+            continue
         predictions, latents, selection = [], [], []
         for number, scaled in enumerate(cut):
-            each = {point: of_point[name, point][number] for point in head.points()}
+            each = {point: of_point[name, point][number] for point in sound}
             best = _best([*each.values()])
             chosen = _composed([*each.values()], best)
             rows = {f"{name}{POINT}{point}": one for point, one in each.items() if point}
@@ -166,15 +185,20 @@ def _trained(
                 latents.append(table.latents(one))
             selection += _told(name, scaled.fold.name, framed, seeds, [*each], best, chosen)
         found[name] = _Found(
-            joined(predictions, [*COLUMNS, PREDICTED]), joined(latents, COLUMNS), selection
-        )
+            joined(predictions, [*COLUMNS, PREDICTED]), joined(latents, COLUMNS), selection,
+            [point for point in head.points() if point not in sound],
+        )  # fmt: skip
     return found
+
+
+def _is_sound(folds: Sequence[HeadPrediction]) -> bool:
+    return all(np.isfinite(one.validation).all() for one in folds)
 
 
 def _best(points: Sequence[HeadPrediction]) -> NDArray[np.int64]:
     """For each dimension, the point of least error on validation clips, over the seeds."""
     error = np.array([one.validation.mean(axis=0) for one in points])
-    return np.asarray(np.where(np.isfinite(error), error, np.inf).argmin(axis=0), np.int64)
+    return np.asarray(error.argmin(axis=0), np.int64)
 
 
 def _composed(points: Sequence[HeadPrediction], best: NDArray[np.int64]) -> HeadPrediction:
@@ -248,4 +272,4 @@ def _key(
 
 def _read(item: Item) -> _Found:
     tables = [unpacked(item.arrays[name]) for name in ("predictions", "latents")]
-    return _Found(tables[0], tables[1], item.meta[SELECTION])
+    return _Found(tables[0], tables[1], item.meta[SELECTION], item.meta[LOST])

@@ -24,6 +24,7 @@ from workspaces import ROOT, make_cache, make_workspace, small_params
 from pianoeval.compare import paired
 from pianoeval.compare.findings import compare_runs
 from pianoeval.evaluate import corpus
+from pianoeval.evaluate.contrast import corpus as contrast_evaluation
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.evaluate.ranked import corpus as ranked_corpus
 from pianoeval.params import BoostingParams, FoldParams, MlpParams, ModelName, TreeParams
@@ -31,10 +32,11 @@ from pianoeval.params_file import load_params
 from pianoeval.paths import CorpusPaths
 from pianoeval.provenance import sha256_file
 from pianoeval.store import RaggedStore
+from pianoeval.training import contrast as training_contrast
 from pianoeval.training import final, relabel
 from pianoeval.training import rank as training_rank
 from pianoeval.training.crossval import nested_cross_validation
-from stages import evaluate, evaluate_rank, probe, rank
+from stages import contrast, evaluate, evaluate_contrast, evaluate_rank, probe, rank
 from tests.training.study_cases import make_manifest, make_study
 
 HERE = Path(__file__).parent
@@ -200,7 +202,7 @@ def test_training_and_evaluation_use_one_thread(
 ) -> None:
     """Sums are divided among threads, so their number would be in the last bits."""
     made = finished.copy(tmp_path)
-    for step in ("probe", "rank"):
+    for step in ("probe", "rank", "contrast"):
         shutil.rmtree(made.cache / "items" / step)
     monkeypatch.chdir(made.workspace)
     monkeypatch.setenv("PIANOEVAL_CACHE", str(made.cache))
@@ -210,7 +212,7 @@ def test_training_and_evaluation_use_one_thread(
         inner = getattr(module, name)
 
         def watched(*given: Any, **named: Any) -> Any:
-            seen.setdefault(name, set()).update(blas_threads())
+            seen.setdefault(f"{module.__name__}.{name}", set()).update(blas_threads())
             return inner(*given, **named)
 
         monkeypatch.setattr(module, name, watched)
@@ -219,20 +221,24 @@ def test_training_and_evaluation_use_one_thread(
         (relabel, "make_scheme"), (corpus, "evaluate_state"), (corpus, "diagnostics"),
         (corpus, "comparisons"), (paired, "draw_counts"), (final, "fit_ridge"),
         (training_rank, "_train"), (ranked_corpus, "judge"), (ranked_corpus, "disentanglement"),
+        (training_contrast, "train_heads"), (contrast_evaluation, "judge"),
+        (contrast_evaluation, "analyse_codes"),
     ):  # fmt: skip
         watch(module, name)
     with threadpool_limits(3, user_api="blas"):
         assert blas_threads() == {3}
         probe.main("studio", "symbolic")
         rank.main("studio")
+        contrast.main("studio")
         evaluate.main("studio")
         evaluate_rank.main("studio")
+        evaluate_contrast.main("studio")
         compare_runs(".:symbolic/ridge", ".:mel/ridge")
         final.train_final(CorpusPaths("studio"), load_params(), "symbolic", "ridge")
         assert blas_threads() == {3}  # what the caller had is given back
     record(LEVEL, "threads of linear algebra where numbers are made", places=len(seen), threads=1)
     assert set().union(*seen.values()) == {1}
-    assert len(seen) == 9
+    assert len(seen) == 12
 
 
 # Order -------------------------------------------------------------------------------------------

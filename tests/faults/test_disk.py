@@ -67,6 +67,7 @@ OUTPUTS = {
     "evaluate_contrast": [
         "data/evaluated/studio.contrast.json",
         "reports/studio/contrastive.csv",
+        "reports/studio/contrast_comparisons.csv",
         "reports/studio/class_distances.csv",
         "reports/studio/tsne.csv",
     ],

@@ -18,7 +18,7 @@ from torch import nn
 from pianoeval.errors import ConfigError
 from pianoeval.features.sequences import Sequences
 from pianoeval.heads import conv, statistics
-from pianoeval.heads.components import components
+from pianoeval.heads.components import components, components_of
 from pianoeval.heads.networks import Layout, follow
 from pianoeval.heads.sampling import Material, grid_of, mean_of_owner, pairs_of
 from pianoeval.heads.statistics import clip_statistics, fit_statistics
@@ -178,6 +178,10 @@ def test_components_as_sklearn_has_them() -> None:
     np.testing.assert_allclose(found * signs, wanted, atol=1e-4)
     with pytest.raises(ConfigError, match="6 components"):
         components(one.frames, train, 6)
+    assert components_of(one, 3) is components_of(one, 3)
+    assert np.array_equal(components_of(one, 3), found)
+    assert components_of(one, 2).shape[1] == 2
+    assert not np.array_equal(components_of(fold(width=5, seed=1), 3)[:50], found[:50])
 
 
 def test_statistics_of_a_clip_by_hand() -> None:
@@ -189,6 +193,9 @@ def test_statistics_of_a_clip_by_hand() -> None:
     assert found[2:7] == pytest.approx(np.quantile(voiced, (0.05, 0.25, 0.5, 0.75, 0.95)))
     assert found[7] == pytest.approx(0.1)  # between voiced neighbours alone
     assert found[-2] == pytest.approx(0.2)  # share of unvoiced frames
+    mixed = np.column_stack([np.linspace(0, 1, 5), pitch[:, 0]]).astype(np.float32)
+    assert np.array_equal(clip_statistics(mixed, 1)[len(found) :], found)
+    assert np.array_equal(clip_statistics(mixed, 1)[: len(found)], clip_statistics(mixed[:, :1]))
     silent = clip_statistics(np.zeros((4, 1), np.float32), 0)
     assert np.isnan(silent[:7]).all()
     assert silent[-2] == 1

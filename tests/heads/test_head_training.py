@@ -8,7 +8,6 @@ import torch
 from head_toys import Sequential, fold, head
 from scipy.stats import spearmanr
 
-from pianoeval.errors import PianoevalError
 from pianoeval.features.sequences import Sequences
 from pianoeval.heads.base import HeadFold
 from pianoeval.heads.registry import train_heads
@@ -160,11 +159,55 @@ def test_regularised_values_follow_the_dimensions(regularise: str) -> None:
     assert follows[0] >= follows[1]
 
 
-def test_a_head_that_diverges_is_named() -> None:
-    with pytest.raises(PianoevalError) as caught:
-        train_heads([fold()], [head("joint", learning_rate=1e30)], [0], TWO)
-    assert "player/0" in caught.value.what
-    assert "learning_rate" in str(caught.value.next_step)
+@pytest.mark.parametrize("wild", ["learning_rate", "contrast_learning_rate"])
+def test_a_head_that_diverges_is_nothing_and_stops_no_other(wild: str) -> None:
+    approach = "joint" if wild == "learning_rate" else "contrastive"
+    tame = head(approach)
+    alone = train_heads([fold()], [tame], [0], ONE)
+    [lost], *beside = train_heads([fold()], [head(approach, **{wild: 1e30}), tame], [0], TWO)
+    for values in (lost.predicted, lost.latents, lost.validation, *lost.selection.values()):
+        assert np.isnan(values).all()
+    assert_same(beside, alone)
+    assert lost.predicted.shape == alone[0][0].predicted.shape
+    assert lost.latents.shape == alone[0][0].latents.shape
+    assert lost.selection.keys() == alone[0][0].selection.keys()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_ratings_of_one_class(level: float) -> None:
+    one = fold()
+    one.y[:] = level
+    heads = [
+        head(approach, contrast=contrast) for approach in ("contrastive", "joint")
+        for contrast in ("weighted", "max_margin", "n_pairs", "info_nce", "rnc")
+    ]  # fmt: skip
+    for (made,) in train_heads([one], [*heads, head("pcconv"), head("statistics")], [0], ONE):
+        assert np.isfinite(made.predicted).all()
+        assert np.isfinite(made.validation).all()
+
+
+def test_clips_that_are_short_or_unvoiced() -> None:
+    one = fold()
+    length = one.frames.length.copy()
+    length[[0, 22, 26]] = 1  # of each side
+    values = one.frames.values.copy()
+    for clip in (1, 21, 27):
+        values[one.frames.rows(clip)] = 0
+    frames = Sequences(values, one.frames.start, length)
+    worse = HeadFold(one.name, frames, one.train, one.test, one.y, one.validation)
+    heads = [head(approach) for approach in ("pcconv", "contrastive", "joint", "statistics")]
+    for (made,) in train_heads([worse], heads, [0], ONE):
+        assert np.isfinite(made.predicted).all()
+        assert np.isfinite(made.latents).all()
+
+
+def test_batches_of_few_clips_hold_two_at_least() -> None:
+    one = fold()
+    few = HeadFold(
+        one.name, one.frames, one.train[:9], one.test, one.y[:9], (np.arange(5), np.arange(5, 9))
+    )
+    sizes = [len(places) for _, places in Material(few, head("joint", batches=10)).batches(0, 1)]
+    assert sizes == [3, 2]
 
 
 def test_training_ends_when_it_is_told_to() -> None:

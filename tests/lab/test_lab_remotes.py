@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lab_cases import (
+    HEADS,
     PROBES,
     RANKS,
     STAGES,
@@ -127,13 +128,23 @@ def test_an_ablation_runs_what_is_below_it_and_moves_what_that_reads(
     [
         (
             "folds.n_folds=5",
-            {"folds@studio", "audit@studio", "fuse@studio", *PROBES, *RANKS, "evaluate@studio"},
+            {
+                "folds@studio", "audit@studio", "fuse@studio", *PROBES, *RANKS, *HEADS,
+                "evaluate@studio",
+            },
         ),
-        ("evaluate.n_bootstrap=150", {"evaluate_rank@studio", "evaluate@studio"}),
+        (
+            "evaluate.n_bootstrap=150",
+            {"evaluate_rank@studio", "evaluate_contrast@studio", "evaluate@studio"},
+        ),
+        ("contrast.heads.contrastive.margin=2.0", HEADS),
         ("report.audio=never", {"examples@studio"}),
-        ("axes.features=[symbolic]", {"fuse@studio", *RANKS, "evaluate@studio"}),
+        (
+            "axes.features=[symbolic]",
+            {"fuse@studio", *RANKS, "contrast@studio", "evaluate@studio"},
+        ),
     ],
-)
+)  # fmt: skip
 def test_every_cheap_change_works_in_an_empty_clone(
     lab: Lab, tmp_path: Path, change: str, stages: set[str]
 ) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pianoeval.cache import Item, ItemCache
-from pianoeval.errors import BadInputError
+from pianoeval.errors import BadInputError, PianoevalError
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
@@ -169,6 +169,33 @@ def test_points_of_a_sweep_stand_beside_what_was_chosen(corpus: dict[str, Any]) 
         place = tuple(record[name] for name in ("scheme", "fold", "seed", "dimension"))
         chosen = points[f"joint:{record['point']}"].loc[place]
         pd.testing.assert_series_equal(points["joint"].loc[place], chosen, check_names=False)
+
+
+def test_a_point_that_diverges_is_left_out_and_said(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rates = [0.005, 1e30]
+    swept = {"joint": {"approach": "joint", **SHORT, "sweep": {"learning_rate": rates}}}
+    for _ in range(2):  # trained, and from the cache
+        caplog.clear()
+        found = contrast_corpus(make_params(swept), **corpus)
+        assert "learning_rate=1e+30 is left out of scheme player: diverged" in caplog.text
+        assert set(found.predictions["head"]) == {"joint", "joint:learning_rate=0.005"}
+        assert found.predictions[PREDICTED].notna().all()
+        chosen = {record["point"] for record in found.predictions.attrs["selection"]}
+        assert chosen == {"learning_rate=0.005"}
+
+
+def test_a_head_that_diverges_is_named_and_costs_no_other(
+    corpus: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = {"approach": "joint", **SHORT, "learning_rate": 1e30}
+    with pytest.raises(PianoevalError) as caught:
+        contrast_corpus(make_params(HEADS | {"wild": wild}), **corpus)
+    assert "head wild diverged under scheme player" in caught.value.what
+    assert "learning_rate" in str(caught.value.next_step)
+    monkeypatch.setattr(contrast, "train_heads", None)  # nothing is left to be trained
+    assert set(contrast_corpus(make_params(), **corpus).predictions["head"]) == {*HEADS}
 
 
 def test_heads_that_cannot_be_used_leave_the_others(
