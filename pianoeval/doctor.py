@@ -21,7 +21,7 @@ from pianoeval.corpora.pin import fetched_receipt
 from pianoeval.encoders.inventory import EncoderFacts, encoder_facts
 from pianoeval.errors import PianoevalError
 from pianoeval.groupfolders import Trouble, dvc_cache_troubles, folder_troubles, is_shared
-from pianoeval.params import Params
+from pianoeval.params import CorpusParams, Params
 from pianoeval.params_file import SHIPPED, load_settings
 from pianoeval.paths import cache_root, workspace_root
 
@@ -170,7 +170,17 @@ def _ready(facts: EncoderFacts) -> str:
 def _corpora(params: Params) -> Iterator[Finding]:
     for name, corpus in params.corpora.items():
         if corpus.loader in SIMULATED:
-            yield Finding("corpus", name, True, "comes with music21")
+            yield Finding(
+                "corpus", name, True, "comes with music21" + _on_pianos(corpus, name, params)
+            )
         else:
             used = name in params.axes.corpus
             yield _finding("corpus", name, partial(fetched_receipt, name, corpus), used, "fetched")
+
+
+def _on_pianos(corpus: CorpusParams, name: str, params: Params) -> str:
+    """What a piano leaves out of wind players, if nothing else plays them."""
+    engines = {params.instruments[one].engine for one in params.axes.instrument}
+    if corpus.loader != "auditions" or name not in params.axes.corpus or "winds" in engines:
+        return ""
+    return "; axes.instrument has pianos alone: notes without bends and breath (docs/auditions.md)"

@@ -58,6 +58,11 @@ def join_ranked(paths: CorpusPaths, params: Params) -> None:
     join(paths.workspace, paths.root / "predictions", _predictions(paths, params))
 
 
+def join_evaluated(paths: CorpusPaths) -> None:
+    """Before ``examples``: the receipt of what lies beside the results."""
+    bring(paths.workspace, [paths.evaluated])
+
+
 def join_corpora(corpora: Sequence[CorpusPaths], params: Params) -> None:
     """Before ``report``: receipts and examples of every corpus, and what they speak of."""
     for paths in corpora:

@@ -129,7 +129,8 @@ class HeadParams(Block):
         if not self.sweep:
             return {"": self}
         found: dict[str, dict[str, Any]] = {"": {}}
-        for field, values in self.sweep.items():
+        # In one order, whatever that of the file: neither DVC nor a key of the cache knows it.
+        for field, values in sorted(self.sweep.items(), reverse=True):
             found = {
                 ",".join(filter(None, [name, f"{field}={value}"])): {**chosen, field: value}
                 for name, chosen in found.items()

@@ -139,6 +139,23 @@ def test_doctor_shows_a_broken_params_file_as_one_finding(
     assert "render.sample_rate" in row["detail"]
 
 
+def test_doctor_says_that_wind_players_are_played_on_a_piano(
+    bare: Path, pianoeval: Command
+) -> None:
+    def detail(corpus: str, instrument: list[str]) -> str:
+        edit(
+            bare, corpora={"auditions": {"loader": "auditions", "level": "middle"}},
+            instruments={"winds": {"engine": "winds", "font": "generaluser-gs", "gain_db": 0.0}},
+            axes={"corpus": [corpus], "instrument": instrument},
+        )  # fmt: skip
+        return str(findings(pianoeval("doctor", "--json"))["corpus", "auditions"]["detail"])
+
+    said = "pianos alone"
+    assert said in detail("auditions", ["grand"])
+    assert said not in detail("auditions", ["grand", "winds"])
+    assert said not in detail("studio", ["grand"])  # it is on no axis
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_doctor_tells_whether_a_cluster_can_be_used(
     bare: Path, pianoeval: Command, monkeypatch: pytest.MonkeyPatch, there: bool
@@ -338,7 +355,7 @@ def test_corpus_list_says_what_is_here(
     before = listed()
     assert set(before) == set(small_params()["corpora"])
     assert "comes with music21" in before["studio"]
-    assert "pianoeval corpus get folder --from DIR" in before["folder"]
+    assert before["folder"].count("pianoeval corpus get folder --from DIR") == 1
     pianoeval("corpus", "get", "folder", "--from", str(recordings))
     assert "fetched" in listed()["folder"]
 

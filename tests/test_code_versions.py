@@ -176,6 +176,16 @@ def test_every_kind_of_encoder_is_watched() -> None:
     assert set(_ENCODERS) == set(KINDS)
 
 
+def test_every_code_version_is_watched() -> None:
+    package = ROOT / "pianoeval"
+    found = {
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if "\nCODE_VERSION = " in path.read_text(encoding="utf-8")
+    }
+    assert found == {step.version_in for step in STEPS.values()}
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_code_that_decides_numbers_is_as_recorded(step: str) -> None:
     record = json.loads(RECORD.read_text(encoding="utf-8"))

@@ -40,7 +40,9 @@ def test_a_head_without_frames_is_left_out_with_its_reason() -> None:
 
 
 def test_schemes_are_those_that_are_cut() -> None:
-    found = params({}, folds={"schemes": ["segment", "player"]})
+    found = params(
+        {}, folds={"schemes": ["segment", "player"]}, contrast={"schemes": ["player", "movement"]}
+    )
     assert contrast_schemes(found) == ["player"]
 
 
@@ -121,3 +123,5 @@ def test_points_of_a_sweep() -> None:
     assert [*points] == ["margin=1,bins=3", "margin=2,bins=3"]
     assert points["margin=2,bins=3"].margin == 2
     assert points["margin=2,bins=3"].bins == 3
+    turned = HeadParams(approach="joint", sweep={"bins": [3], "margin": [1, 2]})
+    assert [*turned.points()] == [*points]

@@ -79,8 +79,8 @@ def test_renders_that_a_run_lacks_are_named_at_once_with_what_mends_them(
 
 
 def test_the_commands_of_the_docs_for_auditions_are_valid(data: dict[str, Any]) -> None:
-    for name in ("auditions.md", "instruments.md"):
-        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/auditions.md", "docs/instruments.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
         shown = re.search(r"dvc exp run -S 'axes\.corpus=\[auditions_middle\]'(?:.*\\\n)*.*", text)
         assert shown
         settings = re.findall(r"-S '?([\w.]+)=([^'\s]+)", shown[0].replace("\\\n", " "))

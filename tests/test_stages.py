@@ -149,10 +149,7 @@ HEADS = {"contrast@studio", "evaluate_contrast@studio"}
     ("block", "key", "value", "stages"),
     [
         # Evaluations hash the configuration behind each number, so they read these too.
-        (
-            "probe", "ridge", {"lambdas": [10.0]},
-            {"audit@studio", *PROBES, *EVALUATED} - {"evaluate_contrast@studio"},
-        ),
+        ("probe", "ridge", {"lambdas": [10.0]}, {"audit@studio", *PROBES, *(EVALUATED - HEADS)}),
         ("pool", "stats", ["mean"], {"pool@studio-mel-grand", *EVALUATED}),
         ("folds", "seed", 7, {"folds@studio", *EVALUATED}),
         ("evaluate", "n_bootstrap", 300, EVALUATED),

@@ -1,8 +1,8 @@
 """Ready-made grids: the points that are tried, and the parameters that each of them changes.
 
 Every point is one experiment with one model on one view, so that nothing else is trained: the other
-views, controls, learning curves and rankers are left out. Whatever was trained before with the same
-features and parameters, in the workspace or in another point, comes from the cache.
+views, controls, learning curves, rankers and heads are left out. Whatever was trained before with
+the same features and parameters, in the workspace or in another point, comes from the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pianoeval.ablation.overrides import assign, assign_text, without_rankers
+from pianoeval.ablation.overrides import assign, assign_text, without_networks_beside
 from pianoeval.encoders.inventory import known_spec
 from pianoeval.encoders.layers import parse_layers
 from pianoeval.errors import ConfigError
@@ -92,7 +92,7 @@ class Request:
         ]
         others = [name for name in self.params.views[target.features] if name != target.view]
         overrides += [f"~views.{target.features}.{name}" for name in others]
-        overrides += [*without_rankers(self.data), *self.extra, *typed]
+        overrides += [*without_networks_beside(self.data), *self.extra, *typed]
         return Point(label, tuple(overrides), f"{target.view}/{model}", scheme)
 
     def grid(self, name: str, points: Sequence[Point], baseline: str) -> Grid:
@@ -211,12 +211,15 @@ def parameter(request: Request, key: str) -> Grid:
             "a parameter needs values to try", where=key,
             next_step=f"pianoeval ablate {key} VALUE VALUE …",
         )  # fmt: skip
-    if key.startswith("rank."):
+    beside = {"rank": ("ranker", "ranking.csv"), "contrast": ("head", "contrastive.csv")}
+    if found := beside.get(key.partition(".")[0]):
+        what, table = found
         raise ConfigError(
-            "rankers are not among the rows that are compared", where=key,
-            next_step="name the values in 'sweep' of the ranker: one run tries them all, and "
-            "ranking.csv has a row of each",
-        )  # fmt: skip
+            f"{what}s are not among the rows that are compared",
+            where=key,
+            next_step=f"name the values in 'sweep' of the {what}: one run tries them all, and "
+            f"{table} has a row of each",
+        )
     points = [
         request.point(value, {}, [assign_text(request.data, key, value)])
         for value in request.values

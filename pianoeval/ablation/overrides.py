@@ -44,10 +44,13 @@ def replace(data: Mapping[str, Any], key: str, block: Mapping[str, Any]) -> list
     return [*([f"~{key}"] if found else []), f"+{key}={written(block)}"]
 
 
-def without_rankers(data: Mapping[str, Any]) -> list[str]:
-    """The overrides that leave no ranker: they may read views that an experiment goes without."""
-    named = _at(data, "rank.rankers")
-    return replace(data, "rank.rankers", {}) if named and named[0] else []
+def without_networks_beside(data: Mapping[str, Any]) -> list[str]:
+    """The overrides that leave no ranker and no head: they are not among the rows of a grid.
+
+    They may read views that an experiment goes without, and heads take minutes where folds change.
+    """
+    keys = ("rank.rankers", "contrast.heads")
+    return [part for key in keys if any(_at(data, key)) for part in replace(data, key, {})]
 
 
 def assign_text(data: Mapping[str, Any], key: str, text: str) -> str:

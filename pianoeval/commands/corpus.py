@@ -57,4 +57,5 @@ def corpus_list() -> None:
 
     for finding in examine():
         if finding.area == "corpus":
-            typer.echo(f"{finding.name:16} {finding.detail:40} {finding.fix}")
+            fix = "" if finding.fix in finding.detail else f"; next: {finding.fix}"
+            typer.echo(f"{finding.name:20} {finding.detail}{fix}")

@@ -14,7 +14,7 @@ a phrase; the worst pair (D 960, second movement, segments 6 and 9) shares .43.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,14 @@ CHORD_GAP_S = 0.05
 # no pair that the alignment accepts has less than .21, and 95 % of all pairs fall below .1.
 PATTERN_NOTES = 4
 MIN_PATTERNS = 0.1
+# Pairs are aligned many at once. The first waves have none that is settled if all others of the
+# wave share their notes; so few pairs of what is one group are aligned in vain.
+_FORESTS = 3
+_WAVE = 1024
+_CELLS = 1 << 16  # of an alignment's row, all pairs together: they stay in the processor's cache
 
 Stream = NDArray[np.int16]
+Pair = tuple[int, int]
 
 
 def note_stream(performance: Performance) -> Stream:
@@ -99,17 +105,82 @@ def content_groups(
     for key in keys:
         if key in declared:
             groups.join(first_of.setdefault(declared[key], key), key)
-    for one, other in _candidates([streams[key] for key in keys]):
-        if groups.find(keys[one]) != groups.find(keys[other]):
-            a, b = streams[keys[one]], streams[keys[other]]
-            shorter = min(len(a), len(b))
-            enough = max(int(np.ceil(min_shared * shorter)), min(shorter, MIN_NOTES))
-            if shared_notes(a, b, enough) >= enough:
+    rows = [streams[key] for key in keys]
+    for wave in _waves(_candidates(rows), keys, groups):
+        for (one, other), is_shared in zip(wave, _share(wave, rows, min_shared), strict=True):
+            if is_shared:
                 groups.join(keys[one], keys[other])
     names: dict[str, str] = {}
     for key in keys:
         names.setdefault(groups.find(key), declared.get(key, key))
     return {key: names[groups.find(key)] for key in streams}
+
+
+def _waves(pairs: list[Pair], keys: list[str], groups: _Components) -> Iterator[list[Pair]]:
+    """Pairs to align at once, of keys that are not yet joined when they are asked for."""
+    for _ in range(_FORESTS):
+        wave: list[Pair] = []
+        left: list[Pair] = []
+        hoped = groups.copy()
+        for one, other in pairs:
+            if hoped.find(keys[one]) != hoped.find(keys[other]):
+                hoped.join(keys[one], keys[other])
+                wave.append((one, other))
+            else:
+                left.append((one, other))
+        yield wave
+        pairs = [(a, b) for a, b in left if groups.find(keys[a]) != groups.find(keys[b])]
+    for start in range(0, len(pairs), _WAVE):
+        block = pairs[start : start + _WAVE]
+        yield [(a, b) for a, b in block if groups.find(keys[a]) != groups.find(keys[b])]
+
+
+def _share(pairs: list[Pair], streams: list[Stream], min_shared: float) -> NDArray[np.bool_]:
+    """Whether each pair shares enough notes to be one group; bool (pairs,)."""
+    lengths = np.array([sorted((len(streams[a]), len(streams[b]))) for a, b in pairs], np.int64)
+    found = np.zeros(len(pairs), np.bool_)
+    order = np.lexsort(lengths.reshape(-1, 2).T)  # the longer stream's length ascends
+    start = 0
+    while start < len(order):
+        cells = np.arange(1, len(order) - start + 1) * (lengths[order[start:], 1] + 1)
+        some = order[start : start + max(1, int(np.searchsorted(cells, _CELLS, side="right")))]
+        shorter = lengths[some, 0]
+        enough = np.maximum(np.ceil(min_shared * shorter), np.minimum(shorter, MIN_NOTES))
+        found[some] = _align([pairs[i] for i in some], streams, enough)
+        start += len(some)
+    return found
+
+
+def _align(
+    pairs: list[Pair], streams: list[Stream], enough: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether ``shared_notes`` of each pair reaches ``enough``; one row of all pairs at a time."""
+    ordered = [sorted((streams[a], streams[b]), key=len) for a, b in pairs]
+    short, long = _padded([p[0] for p in ordered], -1), _padded([p[1] for p in ordered], -2)
+    found = enough <= 0
+    at = np.flatnonzero(~found)
+    kind = np.int16 if short.shape[1] + long.shape[1] < np.iinfo(np.int16).max else np.int32
+    steps = np.arange(long.shape[1] + 1, dtype=kind)
+    row = np.zeros((len(at), len(steps)), kind)
+    for pitch in short.T:
+        cells = np.zeros_like(row)
+        step = row[:, :-1] + np.where(long[at] == pitch[at, None], kind(1), kind(-1))
+        np.maximum(step, row[:, 1:] - kind(1), out=cells[:, 1:])
+        np.maximum(cells, 0, out=cells)
+        row = np.maximum.accumulate(cells + steps, axis=1) - steps
+        reached = row.max(axis=1) >= enough[at]
+        if reached.any():
+            found[at[reached]] = True
+            at, row = at[~reached], row[~reached]
+    return found
+
+
+def _padded(streams: list[Stream], filler: int) -> Stream:
+    """Rows of one length; what is filled in equals no pitch."""
+    table = np.full((len(streams), max(map(len, streams))), filler, np.int16)
+    for row, stream in zip(table, streams, strict=True):
+        row[: len(stream)] = stream
+    return table
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
@@ -119,7 +190,7 @@ def natural_key(text: str) -> list[tuple[int, str]]:
     ]
 
 
-def _candidates(streams: list[Stream]) -> list[tuple[int, int]]:
+def _candidates(streams: list[Stream]) -> list[Pair]:
     """Pairs worth aligning, the likeliest first."""
     index: dict[bytes, int] = {}
     rows: list[int] = []
@@ -154,6 +225,11 @@ class _Components:
 
     def __init__(self, keys: list[str]) -> None:
         self._parent = {key: key for key in keys}
+
+    def copy(self) -> _Components:
+        other = _Components([])
+        other._parent = self._parent.copy()
+        return other
 
     def find(self, key: str) -> str:
         while self._parent[key] != key:

@@ -74,8 +74,11 @@ def get_corpus(
     """
     target = _cached(name)
     if params.loader in SIMULATED:
+        command = f"dvc exp run -S 'axes.corpus=[{name}]'"
+        if params.loader == "auditions":  # one axis alone would play it on a piano
+            command = "the command in docs/auditions.md"
         raise ConfigError(
-            f"'{name}' needs no fetching: its scores come with music21", next_step="dvc repro"
+            f"'{name}' needs no fetching: its scores come with music21", next_step=command
         )
     if source is not None and not source.is_dir():
         raise BadInputError("no such directory", where=source, next_step=_get(name, "DIR"))

@@ -159,12 +159,11 @@ class Replicas:
         losses = self._held_losses()
         for slot in [*self.active]:
             phase = self._now(slot)
-            sound = bool(self.rows[slot].isfinite().all())
-            if losses[slot] < self.least[slot]:
+            numbers = self.rows[slot], self.running[slot]
+            sound = all(bool(one.isfinite().all()) for one in numbers)
+            if sound and losses[slot] < self.least[slot]:
                 self.least[slot], self.at[slot] = losses[slot], epoch
-                for kept, new in zip(
-                    self.best[slot], (self.rows[slot], self.running[slot]), strict=True
-                ):
+                for kept, new in zip(self.best[slot], numbers, strict=True):
                     kept.copy_(new)
             waited = epoch - self.at[slot] >= phase.head.patience
             if waited or epoch - self.since[slot] == phase.epochs or not sound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from mido.midifiles.meta import KeySignatureError
 from numpy.typing import NDArray
 
 from pianoeval.errors import BadInputError
+from pianoeval.midi.rawfile import CONTROL, NOTE_OFF, NOTE_ON, Event, mido_events, plain_events
 from pianoeval.params import MidiLimits
 from pianoeval.provenance import sha256_bytes
 
@@ -116,9 +117,9 @@ def check_duration(end_s: float, limits: MidiLimits, where: Path | str) -> None:
 def decode_midi(
     source: Path | bytes,
     limits: MidiLimits,
-    collect: Callable[[Iterator[tuple[float, mido.Message]]], T],
+    collect: Callable[[Iterable[Event]], T],
 ) -> T:
-    """What ``collect`` makes of the messages of all tracks, in time order, with their seconds.
+    """What ``collect`` makes of the channel messages of all tracks, in time order, with seconds.
 
     Raises
     ------
@@ -129,6 +130,9 @@ def decode_midi(
     data = _load(source, limits)
     _check_chunks(data, where)
     _check_events(data, where, limits)
+    plain = plain_events(data)
+    if plain is not None:
+        return collect(plain)
     try:
         midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
         if midi.type == 2:
@@ -138,8 +142,10 @@ def decode_midi(
                 "SMPTE or zero time division", where=where, allowed="ticks a quarter note",
                 next_step=_NEXT,
             )  # fmt: skip
-        return collect(_events(midi))
-    except (OSError, EOFError, ValueError, LookupError, TypeError, KeySignatureError) as error:
+        return collect(mido_events(midi))
+    except (
+        OSError, EOFError, ValueError, LookupError, OverflowError, TypeError, KeySignatureError,
+    ) as error:  # fmt: skip
         raise BadInputError(
             f"not readable as MIDI ({type(error).__name__}: {error})", where=where, next_step=_NEXT
         ) from error
@@ -228,39 +234,32 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     return value, at
 
 
-def _events(midi: mido.MidiFile) -> Iterator[tuple[float, mido.Message]]:
-    """Messages of all tracks in time order, with absolute seconds."""
-    now = 0.0
-    for message in midi:
-        now += message.time
-        yield now, message
-
-
 def _collect(
-    events: Iterable[tuple[float, mido.Message]], limits: MidiLimits, where: Path | str
+    events: Iterable[Event], limits: MidiLimits, where: Path | str
 ) -> tuple[list[Note], list[Pedal]]:
     held: dict[int, tuple[float, int]] = {}
     notes: list[Note] = []
     pedal: list[Pedal] = []
     last = 0.0
-    for now, message in events:
-        if message.is_meta or getattr(message, "channel", 0) == DRUM_CHANNEL:
+    for now, status, first, second in events:
+        kind = status >> 4
+        if status & 0xF == DRUM_CHANNEL:
             continue
-        if message.type in ("note_on", "note_off"):
+        if kind in (NOTE_ON, NOTE_OFF):
             last = now
-            if message.note in held:
-                onset, velocity = held.pop(message.note)
+            if first in held:
+                onset, velocity = held.pop(first)
                 if now > onset:
-                    notes.append((onset, now, message.note, velocity))
-            if message.type == "note_on" and message.velocity > 0:
-                held[message.note] = (now, message.velocity)
+                    notes.append((onset, now, first, velocity))
+            if kind == NOTE_ON and second > 0:
+                held[first] = (now, second)
             if len(notes) > limits.max_notes:
                 raise BadInputError(
                     "too many notes", where=where, allowed=f"{limits.max_notes} (midi.max_notes)",
                     next_step="raise midi.max_notes in params.yaml if the file is right",
                 )  # fmt: skip
-        elif message.type == "control_change" and message.control == SUSTAIN:
-            pedal.append((now, message.value))
+        elif kind == CONTROL and first == SUSTAIN:
+            pedal.append((now, second))
     notes += [(on, max(last, on + 0.1), key, velocity) for key, (on, velocity) in held.items()]
     return notes, pedal
 

@@ -14,20 +14,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mido
 import numpy as np
 
 from pianoeval.errors import BadInputError
 from pianoeval.midi.io import TEMPO_US, TICKS_PER_QUARTER, check_duration, decode_midi
+from pianoeval.midi.rawfile import (
+    BEND,
+    BEND_ZERO,
+    CONTROL,
+    NOTE_OFF,
+    NOTE_ON,
+    PROGRAM,
+    Event,
+    Moment,
+    track_file,
+)
 from pianoeval.midi.windline import F8, MAX_BEND_CENTS, check_winds
 from pianoeval.midi.windline import WindPerformance as WindPerformance
 from pianoeval.midi.windline import pitch_curve as pitch_curve
 from pianoeval.params import MidiLimits
 
-Message = mido.Message
-
 EXPRESSION, INHALATION = 11, 20
-_BEND_STEPS = 8192
 _TICKS_PER_S = TICKS_PER_QUARTER * 1_000_000 / TEMPO_US
 _MOST_TICKS = int(_TICKS_PER_S / 100)  # between points of a curve that moves
 _RPN_BEND_RANGE = ((101, 0), (100, 0), (6, 2), (38, 0), (101, 127), (100, 127))
@@ -41,38 +48,32 @@ def write_winds(performance: WindPerformance, path: Path) -> None:
     for what :func:`check_winds` refuses.
     """
     check_winds(performance, path)
-    moments = [(0, 0, Message("program_change", program=int(performance.program)))]
-    moments += [(0, 0, _control(number, value)) for number, value in _RPN_BEND_RANGE]
+    moments: list[Moment] = [(0, 0, PROGRAM << 4, int(performance.program), 0)]
+    moments += [(0, 0, CONTROL << 4, number, value) for number, value in _RPN_BEND_RANGE]
     moments += _note_moments(performance)
     for edges_s in performance.breath_time_s:
-        moments.append((_tick(edges_s[0]), 3, _control(INHALATION, 127)))
-        moments.append((_tick(edges_s[1]), 2, _control(INHALATION, 0)))
-    bends = np.rint(performance.bend_cents / MAX_BEND_CENTS * _BEND_STEPS)
-    for tick, value in _steps(performance.bend_time_s, np.clip(bends, None, _BEND_STEPS - 1)):
-        moments.append((tick, 4, Message("pitchwheel", pitch=value)))
+        moments.append((_tick(edges_s[0]), 3, CONTROL << 4, INHALATION, 127))
+        moments.append((_tick(edges_s[1]), 2, CONTROL << 4, INHALATION, 0))
+    bends = np.rint(performance.bend_cents / MAX_BEND_CENTS * BEND_ZERO)
+    for tick, value in _steps(performance.bend_time_s, np.clip(bends, None, BEND_ZERO - 1)):
+        raw = value + BEND_ZERO
+        moments.append((tick, 4, BEND << 4, raw & 0x7F, raw >> 7))
     for tick, value in _steps(performance.level_time_s, np.rint(performance.level * 127)):
-        moments.append((tick, 4, _control(EXPRESSION, value)))
-    moments.sort(key=lambda moment: moment[:2])
-    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=TEMPO_US)])
-    now = 0
-    for tick, _, message in moments:
-        track.append(message.copy(skip_checks=True, time=tick - now))
-        now = tick
-    track.append(mido.MetaMessage("end_of_track"))
+        moments.append((tick, 4, CONTROL << 4, EXPRESSION, value))
     path.parent.mkdir(parents=True, exist_ok=True)
-    mido.MidiFile(type=0, ticks_per_beat=TICKS_PER_QUARTER, tracks=[track]).save(path)
+    path.write_bytes(track_file(moments, TICKS_PER_QUARTER, TEMPO_US))
 
 
-def _note_moments(performance: WindPerformance) -> list[tuple[int, int, mido.Message]]:
+def _note_moments(performance: WindPerformance) -> list[Moment]:
     """A note's end comes before, its beginning after all else that happens at its tick."""
-    moments = []
+    moments: list[Moment] = []
     for on, off, pitch, velocity in zip(
         performance.onset_s, performance.offset_s, performance.pitch_midi, performance.velocity,
         strict=True,
     ):  # fmt: skip
         key = int(pitch)
-        moments.append((_tick(on), 5, Message("note_on", note=key, velocity=int(velocity))))
-        moments.append((_tick(off), 1, Message("note_off", note=key, velocity=0)))
+        moments.append((_tick(on), 5, NOTE_ON << 4, key, int(velocity)))
+        moments.append((_tick(off), 1, NOTE_OFF << 4, key, 0))
     return moments
 
 
@@ -80,21 +81,22 @@ def _tick(time_s: float) -> int:
     return round(float(time_s) * _TICKS_PER_S)
 
 
-def _control(control: int, value: int) -> mido.Message:
-    return Message("control_change", control=control, value=value)
-
-
 def _steps(time_s: F8, values: F8) -> Iterator[tuple[int, int]]:
     """Ticks and whole values of a curve: its points, and more where it moves."""
     ticks = np.rint(time_s * _TICKS_PER_S).astype(np.int64)
-    for i, (tick, value) in enumerate(zip(ticks, values, strict=True)):
-        if i and value != values[i - 1] and tick > ticks[i - 1]:
-            n = -((ticks[i - 1] - tick) // _MOST_TICKS)
-            between = np.arange(1, n) / n
-            inner = np.rint(ticks[i - 1] + (tick - ticks[i - 1]) * between).astype(int)
-            line = np.rint(values[i - 1] + (value - values[i - 1]) * between).astype(int)
-            yield from zip(inner.tolist(), line.tolist(), strict=True)
-        yield int(tick), int(value)
+    moves = (values[1:] != values[:-1]) & (ticks[1:] > ticks[:-1])
+    parts = np.ones(len(ticks), np.int64)  # of the line that leads to each point
+    parts[1:][moves] = -((ticks[:-1] - ticks[1:]) // _MOST_TICKS)[moves]
+    end = np.repeat(np.arange(len(ticks)), parts)
+    begin = np.maximum(end - 1, 0)
+    part = np.arange(len(end)) - np.repeat(np.cumsum(parts) - parts, parts) + 1
+    share = part / parts[end]
+    reached = part == parts[end]
+    line_ticks = np.rint(ticks[begin] + (ticks[end] - ticks[begin]) * share)
+    line = np.rint(values[begin] + (values[end] - values[begin]) * share)
+    line_ticks = np.where(reached, ticks[end], line_ticks).astype(np.int64)
+    line = np.where(reached, values[end], line).astype(np.int64)
+    return zip(line_ticks.tolist(), line.tolist(), strict=True)
 
 
 def read_winds(source: Path | bytes, limits: MidiLimits | None = None) -> WindPerformance:
@@ -117,7 +119,7 @@ def read_winds(source: Path | bytes, limits: MidiLimits | None = None) -> WindPe
     level_time_s, levels = _columns(found.levels, 2)
     performance = WindPerformance(
         onset_s, offset_s, pitch.astype(np.int16), velocity.astype(np.int16),
-        bend_time_s, bends * MAX_BEND_CENTS / _BEND_STEPS, level_time_s, levels / 127,
+        bend_time_s, bends * MAX_BEND_CENTS / BEND_ZERO, level_time_s, levels / 127,
         np.asarray(found.breaths, np.float64).reshape(-1, 2), found.program,
     )  # fmt: skip
     check_winds(performance, where)
@@ -143,15 +145,12 @@ class _Found:
     rpn: dict[int, int] = field(default_factory=dict)
 
 
-def _collect(
-    events: Iterable[tuple[float, mido.Message]], limits: MidiLimits, where: Path | str
-) -> _Found:
-    found, channels = _Found(), set()
-    for now, message in events:
-        if message.is_meta or not hasattr(message, "channel"):
-            continue
-        channels.add(message.channel)
-        wrong = "several channels" if len(channels) > 1 else _take(found, now, message)
+def _collect(events: Iterable[Event], limits: MidiLimits, where: Path | str) -> _Found:
+    found, channel = _Found(), -1
+    for event in events:
+        now, status, _, _ = event
+        channel = status & 0xF if channel < 0 else channel
+        wrong = "several channels" if status & 0xF != channel else _take(found, event)
         if not wrong and len(found.notes) > limits.max_notes:
             wrong = f"more than {limits.max_notes} notes (midi.max_notes)"
         if wrong:
@@ -166,21 +165,23 @@ def _collect(
     return found
 
 
-def _take(found: _Found, now: float, message: mido.Message) -> str:
+def _take(found: _Found, event: Event) -> str:
     """Add a message to what has been found; what is wrong with it, or nothing."""
-    if message.type == "pitchwheel":
-        found.bends.append((now, message.pitch))
-    elif message.type == "control_change":
-        return _take_control(found, now, message.control, message.value)
-    elif message.type == "program_change":
-        if found.program not in (-1, message.program):
+    now, status, first, second = event
+    kind = status >> 4
+    if kind == BEND:
+        found.bends.append((now, (second << 7 | first) - BEND_ZERO))
+    elif kind == CONTROL:
+        return _take_control(found, now, first, second)
+    elif kind == PROGRAM:
+        if found.program not in (-1, first):
             return "several programs"
-        found.program = message.program
-    elif message.type == "note_on" and message.velocity > 0:
+        found.program = first
+    elif kind == NOTE_ON and second > 0:
         if found.held:
             return "two notes at once"
-        found.held = (now, message.note, message.velocity)
-    elif message.type in ("note_on", "note_off") and found.held and found.held[1] == message.note:
+        found.held = (now, first, second)
+    elif kind in (NOTE_ON, NOTE_OFF) and found.held and found.held[1] == first:
         onset, key, velocity = found.held
         found.notes.append((onset, now, key, velocity))
         found.held = None

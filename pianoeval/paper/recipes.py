@@ -206,8 +206,9 @@ class Menu:
                 settings[f"encoders.{encoder}.precision"] = "bfloat16"
         if "fusion.views" not in self.settings and self.data.get("fusion", {}).get("views"):
             settings["fusion.views"] = {}
-        if self.data.get("rank", {}).get("rankers"):  # they read other views, and are in no table
-            settings["rank.rankers"] = {}
+        for block, beside in (("rank", "rankers"), ("contrast", "heads")):  # they are in no table
+            if self.data.get(block, {}).get(beside):
+                settings[f"{block}.{beside}"] = {}
         return Recipe(
             name, title, where, self.choice, _once(rows), self.views, settings | self.settings,
             **fields,

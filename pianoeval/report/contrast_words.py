@@ -12,6 +12,7 @@ from pianoeval.report import words
 MEAN = "mean"
 R2, INDEX = "r2_pooled", "davies_bouldin"
 APPROACHES = ("pcconv", "contrastive", "joint", "statistics")
+_MOVED = 0.0005  # R² that is told as 0 otherwise
 REFERENCE, CONTROL = APPROACHES[0], APPROACHES[-1]
 
 
@@ -35,12 +36,16 @@ def sentences(
     line = value_of(heads, best, R2, "mean")
     if line is None:
         return []
-    left = words.percent(1.0 - line["value"])
-    told = [
-        f"{best} has the highest mean: R² {words.number(line['value'])} when trained once, so "
-        f"{left} of the variance of the labels is left unexplained."
-    ]
-    if (spread := value_of(heads, best, R2, "sd")) is not None:
+    told = [f"{best} has the highest mean: R² {words.number(line['value'])} when trained once"]
+    if line["value"] > 0:
+        left = words.percent(1.0 - line["value"])
+        told[0] += f", so {left} of the variance of the labels is left unexplained."
+    else:
+        told[0] += ", which is no better than to say the mean of these labels of every clip."
+    if len(order) > 1:
+        told[0] += f" To be the best of {len(order)} on these clips flatters it."
+    spread = value_of(heads, best, R2, "sd")
+    if spread is not None and spread["value"] >= _MOVED:  # no seed moves a ridge
         told[0] += (
             f" Another seed moves it by {words.number(spread['value'])} (sd); a difference of that "
             "size between two single networks says nothing."
@@ -60,13 +65,14 @@ def _clear_classes(heads: pd.DataFrame, order: Sequence[str]) -> list[str]:
     """Whether heads with clearer classes predict better, as the paper found of its three."""
     pairs = [(n, value_of(heads, n, INDEX, "mean"), value_of(heads, n, R2, "mean")) for n in order]
     known = [(n, i["value"], r["value"]) for n, i, r in pairs if i is not None and r is not None]
+    known = [one for one in known if one[2] > 0]  # what predicts nothing does not predict best
     if len(known) < 2:
         return []
     clearest = min(known, key=lambda one: one[1])
     best = max(known, key=lambda one: one[2])
     text = (
-        f"Of the heads with codes, {clearest[0]} parts the classes best (Davies-Bouldin "
-        f"{words.number(clearest[1], 2)}; 0 is perfect)"
+        f"Of the heads with codes and an R² above 0, {clearest[0]} parts the classes best "
+        f"(Davies-Bouldin {words.number(clearest[1], 2)}; 0 is perfect)"
     )
     if clearest[0] == best[0]:
         return [f"{text}, and also predicts best; {len(known)} heads are too few for a rule."]

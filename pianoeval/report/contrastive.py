@@ -132,7 +132,7 @@ def _part(
               ceiling=outside[d][1])
         for i, d in enumerate(shown) if own.get(d)
     ]  # fmt: skip
-    about = heads[heads["metric"] == R2].iloc[0]
+    about = heads[heads["n_clips"].notna()].iloc[0]  # not of codes
     clips, folds, seeds = about["n_clips"], about["n_folds"], _seeds(heads)
     told = [_several(n, noun) for n, noun in ((clips, "clip"), (folds, "fold"), (seeds, "seed"))]
     best = _best(heads)
@@ -220,12 +220,13 @@ def _gaps(
     """Difference of each head from the reference, by dimension."""
     if compared is None or not reference:
         return
-    several = len(shown) > _SHOWN + 1
+    # Of a single dimension there is the comparison of the mean, which is the same.
+    mean_only = len(shown) == 1 or len(shown) > _SHOWN + 1
     for name in order:
         if name == reference:
             continue
         cells: Cells = []
-        for dimension in [MEAN] if several else shown:
+        for dimension in [MEAN] if mean_only else shown:
             line = _pair(compared, name, reference, dimension)
             cells.append(("–", "") if line is None else _gap(line))
         yield Line(name, kinds[name], cells)

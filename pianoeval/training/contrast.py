@@ -95,6 +95,9 @@ def contrast_corpus(
     for name, reason in left_out.items():
         _log.warning("head %s is left out: %s", name, reason)
     schemes = [s for s in contrast_schemes(params) if s in set(folds["scheme"])]
+    if heads and not schemes:
+        named = ", ".join(params.contrast.schemes) or "none"
+        _log.warning("heads are left out: no scheme of contrast.schemes (%s) was cut", named)
     found: dict[tuple[str, str], _Found] = {}
     dimensions: list[str] = []
     with Meter("contrast", len(heads) * len(schemes), unit="heads") as meter:

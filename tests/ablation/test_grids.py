@@ -85,6 +85,8 @@ def test_every_point_is_accepted_and_trains_one_model(grid: str, features: str) 
         assert params.probe.learning_curve.percents == []
         assert PARAMS.rank.rankers  # of views that may not be here
         assert params.rank.rankers == {}
+        assert PARAMS.contrast.heads
+        assert params.contrast.heads == {}
         for block in BELOW:  # nothing that is computed before pooling is touched
             assert getattr(params, block) == getattr(PARAMS, block)
         refuse_encoding(point.overrides)
@@ -169,6 +171,7 @@ def test_only_what_differs_is_said() -> None:
     [
         ("layers", ["99", "1"], {"features": "transkun"}, "unknown layer '99'"),
         ("rank.rankers.dual.seed", ["1", "2"], {}, "rankers are not among the rows"),
+        ("contrast.heads.joint.margin", ["1", "2"], {}, "heads are not among the rows"),
         ("layers", ["6..1", "1"], {"features": "transkun"}, "runs backwards"),
         ("layers", ["1"], {"features": "transkun"}, "two or more different points"),
         ("layers", ["1", "1"], {"features": "transkun"}, "two or more different points"),

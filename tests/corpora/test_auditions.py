@@ -393,5 +393,6 @@ def test_more_exercises_than_tunes_is_a_clear_error() -> None:
 def test_nothing_is_fetched(tmp_path: Path) -> None:
     materialise("auditions_middle", SMALL, tmp_path / "raw")
     assert read_receipt(tmp_path / "raw", "").loader == "auditions"
-    with pytest.raises(ConfigError, match="needs no fetching"):
+    with pytest.raises(ConfigError, match="needs no fetching") as caught:
         get_corpus("auditions_middle", SMALL)
+    assert "docs/auditions.md" in (caught.value.next_step or "")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pianoeval.corpora import content_groups as module
 from pianoeval.corpora.content_groups import (
+    MIN_NOTES,
+    MIN_SHARED,
     content_groups,
     natural_key,
     note_stream,
@@ -51,6 +56,50 @@ def test_early_end_never_changes_the_verdict(one: list[int], other: list[int], n
     full = shared_notes(stream(one), stream(other))
     early = shared_notes(stream(one), stream(other), need)
     assert (early >= need) == (full >= need)
+
+
+# Excerpts of few tunes with errors: the wide range of lengths is of what is aligned at once.
+tunes = [np.random.default_rng(seed).integers(55, 72, 80) for seed in range(4)]
+excerpts = st.tuples(st.integers(0, 3), st.integers(0, 60), st.integers(1, 60), st.integers(0, 9))
+
+
+def excerpt(tune: int, start: int, length: int, wrong: int) -> np.ndarray:
+    notes = tunes[tune][start : start + length].copy()
+    notes[np.random.default_rng(wrong).integers(0, len(notes), wrong)] += 1
+    return notes.astype(np.int16)
+
+
+def pair_by_pair(streams: dict[str, np.ndarray]) -> set[frozenset[str]]:
+    """Connected components of the pairs that share enough, each pair aligned for itself."""
+    groups = [{key} for key in streams]
+    for one, other in module._candidates(list(streams.values())):
+        a, b = list(streams)[one], list(streams)[other]
+        shorter = min(len(streams[a]), len(streams[b]))
+        enough = max(math.ceil(MIN_SHARED * shorter), min(shorter, MIN_NOTES))
+        if shared_notes(streams[a], streams[b]) >= enough:
+            joined = [group for group in groups if a in group or b in group]
+            groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return {frozenset(group) for group in groups}
+
+
+@pytest.mark.parametrize(("wave", "cells"), [(1024, 1 << 16), (3, 200)])
+def test_waves_of_pairs_find_the_groups_of_single_pairs(
+    monkeypatch: pytest.MonkeyPatch, wave: int, cells: int
+) -> None:
+    monkeypatch.setattr(module, "_WAVE", wave)
+    monkeypatch.setattr(module, "_CELLS", cells)
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(excerpts, max_size=16))
+    def check(chosen: list[tuple[int, int, int, int]]) -> None:
+        streams = {f"take {i:02d}": excerpt(*one) for i, one in enumerate(chosen)}
+        found: dict[str, set[str]] = {}
+        for key, group in content_groups(streams).items():
+            found.setdefault(group, set()).add(key)
+        assert {frozenset(group) for group in found.values()} == pair_by_pair(streams)
+        assert all(group == min(members) for group, members in found.items())
+
+    check()
 
 
 def test_fraction_is_of_the_shorter_stream() -> None:

@@ -308,8 +308,9 @@ def test_studio_needs_no_fetch(tmp_path: Path) -> None:
     receipt = read_receipt(tmp_path / "raw", "")
     assert receipt.version.startswith("music21 ")
     assert receipt.files == {}
-    with pytest.raises(ConfigError, match="needs no fetching"):
+    with pytest.raises(ConfigError, match="needs no fetching") as caught:
         get_corpus("studio", studio)
+    assert caught.value.next_step == "dvc exp run -S 'axes.corpus=[studio]'"
 
 
 def test_another_loader_is_refused(small_upstream: Upstream, copy: Path, tmp_path: Path) -> None:

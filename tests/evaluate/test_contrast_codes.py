@@ -150,6 +150,35 @@ def test_a_code_that_collapsed_has_no_index_and_no_relative_distance(
     assert (again.distances["distance"] == 0).all()
 
 
+def test_a_network_that_collapsed_in_one_fold_has_no_mean_of_the_others(
+    latents: pd.DataFrame, labels: pd.DataFrame, params: Params, found: Codes
+) -> None:
+    one = (latents["seed"] == 1) & (latents["dimension"] == "timing") & (latents["fold"] == 0)
+    broken = latents.copy()
+    broken.loc[one, [f"v{i:03d}" for i in range(4)]] = np.float32(0.1)
+    told = analyse_codes(broken, NAMES, labels, params)
+    assert index_of(told) == {0: index_of(found)[0]}  # neither seed 1 nor mean nor sd
+    assert index_of(told, "mean") == {0: index_of(found, "mean")[0]}
+    assert index_of(told, "pedal") == index_of(found, "pedal")
+
+
+def test_a_fold_without_two_classes_is_left_out_of_all(
+    latents: pd.DataFrame, labels: pd.DataFrame, params: Params, found: Codes
+) -> None:
+    clips = sorted(set(latents.loc[latents["fold"] == 0, "clip"]))
+    level = labels.copy()
+    level.loc[level["clip"].isin(clips), "value"] = 0.5
+    told = analyse_codes(latents, NAMES, level, params)
+    left = latents[latents["fold"] != 0]
+    wanted = [by_hand(left, labels, seed, "timing") for seed in (0, 1)]
+    assert index_of(told)[0] == pytest.approx(wanted[0])
+    assert index_of(told)["mean"] == pytest.approx(np.mean(wanted))
+    n_folds = latents["fold"].nunique()
+    for codes, number in ((found, n_folds), (told, n_folds - 1)):
+        rows = pd.DataFrame(codes.rows)
+        assert set(rows.loc[rows["metric"] == "davies_bouldin", "n_folds"]) == {number}
+
+
 def test_regularised_heads_are_asked_for_their_values(
     latents: pd.DataFrame, labels: pd.DataFrame
 ) -> None:
@@ -185,7 +214,15 @@ def test_spread_is_the_root_of_the_mean_squared_distance() -> None:
 def test_maps_name_their_clips(found: Codes, latents: pd.DataFrame, labels: pd.DataFrame) -> None:
     assert list(found.maps.columns) == MAP_COLUMNS
     rated = labels.set_index(["dimension", "clip"])["value"]
-    for line in found.maps.head(20).itertuples():
+    maps = found.maps
+    assert set(maps["dimension"]) == set(NAMES)
+    # Of one network a dimension: the first fold and seed.
+    first = latents[(latents["fold"] == 0) & (latents["seed"] == 0)]
+    assert maps.groupby("dimension")["clip"].apply(sorted).tolist() == [
+        sorted(set(first["clip"]))
+    ] * len(NAMES)
+    assert (maps["fold"].unique().tolist(), maps["seed"].unique().tolist()) == ([0], [0])
+    for line in maps.itertuples():
         wanted = min(int(rated[line.dimension, line.clip] * 3), 2)
         assert line[MAP_COLUMNS.index("class") + 1] == wanted
 

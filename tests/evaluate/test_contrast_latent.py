@@ -17,6 +17,7 @@ from pianoeval.evaluate.contrast.latent import (
     classes_of,
     davies_bouldin,
     interpretability,
+    is_collapsed,
     silhouette,
     surface_order,
     tsne_map,
@@ -44,6 +45,9 @@ def test_classes_are_the_bins_of_the_losses(y: list[float], bins: int) -> None:
 def test_classes_by_hand() -> None:
     y = np.array([0.0, 0.1999, 0.2, 0.6, 3 * 0.2, 0.8, 0.999, 1.0])
     assert classes_of(y, 5).tolist() == [0, 0, 1, 3, 3, 4, 4, 4]
+    # On a bound but for rounding: 0.7 of float32 times 10 is below 7, and so is 0.29 times 100.
+    assert classes_of(np.float32([0.7]).astype(np.float64), 10).tolist() == [7]
+    assert classes_of(np.array([0.29, 0.28]), 100).tolist() == [29, 28]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -98,6 +102,25 @@ def test_a_code_that_has_collapsed_is_not_the_best_clustering(values: int) -> No
     assert np.isnan(surface_order(class_distances(codes, y, 5)))
     # No value follows the dimension: none better than another.
     assert interpretability(codes, y[:, None]) == 0 if values else True
+
+
+def test_what_is_left_of_a_collapsed_code_is_rounding() -> None:
+    """One point averaged over chunks in float32: the last bits differ, and follow nothing."""
+    rng = np.random.default_rng(10)
+    y = rng.uniform(size=40)
+    point = np.float32([0.1, 3.0, 0.0, 7e-4])
+    codes = (point * (1 + 1.2e-7 * rng.integers(-1, 2, size=(40, 4)))).astype(np.float32)
+    assert np.ptp(codes, axis=0).max() > 0
+    assert is_collapsed(codes)
+    assert np.isnan(davies_bouldin(codes, y, 5))
+    assert np.isnan(silhouette(codes, y, 5))
+    assert np.nanmax(class_distances(codes, y, 5)) == 0
+    assert np.isnan(surface_order(class_distances(codes, y, 5)))
+    assert interpretability(codes, y[:, None]) == 0
+    alive = codes.copy()
+    alive[:, 0] += 0.001 * y  # little beside the second value, but no rounding
+    assert not is_collapsed(alive)
+    assert value_correlations(alive, y[:, None])[0].tolist() == pytest.approx([1, 0, 0, 0])
 
 
 def test_the_scale_of_codes_does_not_matter() -> None:

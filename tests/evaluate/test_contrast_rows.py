@@ -167,6 +167,45 @@ def test_sums_of_clips_are_those_of_all_units(trial: Trial) -> None:
         assert np.array_equal(values, whole.units["clips"].sums[name])
 
 
+def test_a_network_that_says_one_thing_has_no_correlation_and_no_mean_of_it(
+    inputs: dict[str, Any], table: pd.DataFrame
+) -> None:
+    p = inputs["predictions"].copy()
+    p.attrs = inputs["predictions"].attrs
+    dead = (p["head"] == "pcconv") & (p["dimension"] == "pedal") & (p["seed"] == 1)
+    p.loc[dead, "predicted"] = 0.5
+    rows = contrastive_table(evaluate_heads(**{**inputs, "predictions": p}).rows)
+    own = rows[(rows["head"] == "pcconv") & (rows["scheme"] == "player")]
+    found = own[own["metric"] == "pearson"]
+    told = {
+        (row.dimension, row.statistic) if pd.isna(row.seed) else (row.dimension, row.seed)
+        for row in found.itertuples()
+    }
+    assert told == {
+        *[("timing", s) for s in (0, 1, 2, "mean", "sd", "averaged")],
+        *[("pedal", s) for s in (0, 2, "averaged")], *[("mean", s) for s in (0, 2, "averaged")],
+    }  # fmt: skip
+    before = table[(table["head"] == "pcconv") & (table["metric"] == "pearson")]
+    before = before[(before["scheme"] == "player") & (before["seed"] == 0)]
+    assert found.loc[found["seed"] == 0, "value"].tolist() == before["value"].tolist()
+    assert (own["metric"] == "r2_pooled").sum() == 3 * 6  # R² of it is defined
+
+
+def test_labels_that_do_not_vary_are_not_compared(inputs: dict[str, Any]) -> None:
+    labels = inputs["labels"].copy()
+    labels.loc[labels["dimension"] == "pedal", "value"] = 0.5
+    found = evaluate_heads(**{**inputs, "labels": labels})
+    compared = compared_table(found.comparisons)
+    assert set(compared["dimension"]) == {"timing", "mean"}
+    assert compared["difference"].notna().all()
+    own = compared[(compared["scheme"] == "player") & (compared["dimension"] == "timing")]
+    wanted = stats.false_discovery_control(own["p_permutation"])
+    assert own["q_permutation"].to_numpy() == pytest.approx(wanted)
+    rows = contrastive_table(found.rows)
+    r2 = rows[(rows["metric"] == "r2_pooled") & (rows["kind"] == "head")]
+    assert "pedal" not in set(r2["dimension"])
+
+
 def test_baselines_stand_on_the_same_clips(inputs: dict[str, Any], table: pd.DataFrame) -> None:
     row = cell(table, head="none/training_mean", dimension="timing", metric="r2_pooled")
     folds = inputs["folds"][inputs["folds"]["scheme"] == "player"].set_index("clip")["fold"]
@@ -252,6 +291,28 @@ def test_a_comparison_is_the_sign_flip_over_content_groups(
     p = np.mean(np.abs(flips) >= abs(gap.sum()) - 1e-12)
     assert row["p_permutation"] == pytest.approx(p)
     assert row["ci_low"] < row["difference"] < row["ci_high"]
+
+
+def test_the_second_dimension_is_compared_on_its_own_labels(
+    trial: Trial, found: HeadEvaluation
+) -> None:
+    row = cell(compared_table(found.comparisons), dimension="pedal", a="pcconv", b="plain")
+    gap = by_group(trial, "pcconv", 1) - by_group(trial, "plain", 1)
+    flips = np.array(list(itertools.product((1, -1), repeat=len(gap)))) @ gap
+    p = np.mean(np.abs(flips) >= abs(gap.sum()) - 1e-12)
+    assert row["p_permutation"] == pytest.approx(p)
+    assert row["difference"] == pytest.approx(gap.sum(), rel=1e-9)
+
+
+def test_the_baseline_that_is_compared_is_the_best(
+    found: HeadEvaluation, table: pd.DataFrame
+) -> None:
+    rows = table[(table["kind"] == "baseline") & (table["scheme"] == "player")]
+    means = rows[(rows["dimension"] == "mean") & (rows["metric"] == "r2_pooled")]
+    assert means["value"].nunique() > 1
+    compared = {row["b"] for row in found.comparisons if row["scheme"] == "player"}
+    [name] = [b for b in compared if "/" in b]
+    assert means.set_index("head")["value"][name] == means["value"].max()
 
 
 def test_q_is_over_all_pairs_and_dimensions(found: HeadEvaluation) -> None:
@@ -363,6 +424,9 @@ def test_the_hash_knows_what_a_head_depends_on(params: Params) -> None:
     assert own != head_hash(params, "toy", "joint")
     contours = cases.params(contours={"instrument": "piano", "fmax_hz": 3000.0})
     assert head_hash(contours, "toy", "pcconv") != own
+    probe = params.probe.model_dump()
+    probe["mlp"]["seed"] += 1  # of the cut on which training stops
+    assert head_hash(cases.params(probe=probe), "toy", "pcconv") != own
     heads = {**cases.HEADS, "another": {"approach": "joint"}}
     more = cases.params(contrast={**params.contrast.model_dump(), "heads": heads})
     assert head_hash(more, "toy", "pcconv") == own

@@ -17,7 +17,7 @@ from pianoeval.errors import CorruptDataError, MissingAssetError
 from pianoeval.evaluate.contrast.corpus import evaluate_contrast_workspace
 from pianoeval.evaluate.contrast.read import read_heads
 from pianoeval.evaluate.protocol.audit import audit_workspace
-from pianoeval.evaluate.protocol.receipt import check_results
+from pianoeval.evaluate.protocol.receipt import check_evaluated, check_results
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.joins import SOURCE
 from pianoeval.params import Params
@@ -130,6 +130,27 @@ def test_a_report_is_refused_where_a_table_was_edited(workspace: CorpusPaths) ->
     with (workspace.results / "tsne.csv").open("a") as file:
         file.write("\n")
     with pytest.raises(CorruptDataError, match=r"tsne\.csv"):
+        check_results(workspace)
+
+
+def test_what_stands_beside_the_heads_is_checked_as_well(
+    workspace: CorpusPaths, params: Params
+) -> None:
+    workspace.contour_audit.write_text("instrument,measure\n")
+    evaluate_contrast_workspace(workspace, params)
+    write_sealed(workspace.evaluated, {"results": {}})
+    check_results(workspace)
+    workspace.contour_audit.write_text("instrument,measurf\n")
+    with pytest.raises(CorruptDataError, match=r"contours\.csv"):
+        check_results(workspace)
+
+
+def test_examples_wait_for_no_head(workspace: CorpusPaths) -> None:
+    """They may run before heads are evaluated, and in a clone to which no receipt of heads came."""
+    write_sealed(workspace.evaluated, {"results": {}})
+    workspace.contrasted.unlink()
+    check_evaluated(workspace)
+    with pytest.raises(MissingAssetError):
         check_results(workspace)
 
 

@@ -45,6 +45,7 @@ from pianoeval.corpora.manifest import (
 )
 from pianoeval.corpora.receipt import check_raw
 from pianoeval.errors import CorruptDataError, PianoevalError
+from pianoeval.evaluate.contrast.read import read_heads
 from pianoeval.evaluate.predicted import read_predictions
 from pianoeval.evaluate.protocol.receipt import check_results, read_audit
 from pianoeval.evaluate.ranked.read import read_ranks
@@ -63,9 +64,11 @@ from pianoeval.training.final import train_final
 from stages import (
     audit,
     contours,
+    contrast,
     degrade,
     embed,
     evaluate,
+    evaluate_contrast,
     evaluate_rank,
     examples,
     fetch,
@@ -212,6 +215,7 @@ def make_checkpoint(folder: Path, name: str) -> CheckpointParams:
 def stores(root: Path) -> dict[str, Path]:
     return {
         "audio store": root / "audio/grand.zarr", "contours": root / "contours/grand.zarr",
+        "skyline": root / "contours/skyline.zarr",
         "embeddings": root / "embeddings/mel/grand.zarr",
     }  # fmt: skip
 
@@ -228,7 +232,7 @@ def kinds(
     pooled = paths.pooled("mel", "grand")
     found["pooled store"] = Kind(below(pooled), lambda _: read_pooled(pooled))
     cache = ItemCache(spoilt.cache / "items")
-    for step in ("audio", "contour", "embedding-mel", "probe", "rank"):
+    for step in ("audio", "contour", "skyline", "embedding-mel", "probe", "rank", "contrast"):
         found[f"item of {step}"] = Kind(
             below(cache.root / step, "*.safetensors"),
             lambda path, step=step: read_item(cache, step, path.stem),
@@ -247,6 +251,7 @@ def kinds(
         lambda _: read_views(paths),
     )
     found["ranks"] = Kind(below(paths.ranks), lambda _: read_both_ranks(paths))
+    found["heads"] = Kind(below(paths.contrast), lambda _: read_both_heads(paths))
     found["MIDI and scores"] = Kind(
         [*below(paths.source, "*.mid"), *below(paths.clips, "*.mid")],
         lambda _: read_notes(paths),
@@ -264,6 +269,11 @@ def kinds(
     of_ranks = ("ranking.csv", "rank_comparisons.csv", "disentanglement.csv")
     found["ranking"] = Kind(
         [paths.ranked, *(paths.results / name for name in of_ranks)],
+        lambda _: (check_results(paths), "read")[-1],
+    )
+    of_heads = ("contrastive", "contrast_comparisons", "class_distances", "tsne", "contours")
+    found["judged heads"] = Kind(
+        [paths.contrasted, *(paths.results / f"{name}.csv" for name in of_heads)],
         lambda _: (check_results(paths), "read")[-1],
     )
     found["examples"] = Kind(
@@ -285,6 +295,11 @@ def read_views(paths: CorpusPaths) -> str:
 
 def read_both_ranks(paths: CorpusPaths) -> str:
     tables = read_ranks(paths, load_params(), read_table(paths.folds))
+    return digest(*(part for table in tables for part in (table.to_csv(), dict(table.attrs))))
+
+
+def read_both_heads(paths: CorpusPaths) -> str:
+    tables = read_heads(paths, load_params(), read_table(paths.folds))
     return digest(*(part for table in tables for part in (table.to_csv(), dict(table.attrs))))
 
 
@@ -345,9 +360,10 @@ def _fetched(
 
 KINDS = (
     "audio store", "contours", "embeddings", "pooled store", "item of audio", "item of contour",
-    "item of embedding-mel", "item of probe", "item of rank", "tables of clips", "folds",
-    "symbolic", "predictions", "ranks", "MIDI and scores", "tables of source", "audit", "results",
-    "ranking", "examples",
+    "skyline", "item of skyline", "item of embedding-mel", "item of probe", "item of rank",
+    "item of contrast", "tables of clips", "folds", "symbolic", "predictions", "ranks", "heads",
+    "MIDI and scores", "tables of source", "audit", "results", "ranking", "judged heads",
+    "examples",
     "fetched corpus", "raw", "recordings", "checkpoint model.safetensors",
     "checkpoint pytorch_model.bin", "assets", "exported model",
 )  # fmt: skip
@@ -499,13 +515,15 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 RECOMPUTED: dict[str, tuple[Callable[[], None], str]] = {
     "probe": (lambda: probe.main("studio", "mel"), "predictions/mel.parquet"),
     "rank": (lambda: rank.main("studio"), "ranks"),
+    "contrast": (lambda: contrast.main("studio"), "contrast"),
     "audio": (lambda: render.main("studio", "grand"), "audio/grand.zarr"),
     "embedding-mel": (lambda: embed.main("studio", "mel", "grand"), "embeddings/mel/grand.zarr"),
     "contour": (lambda: contours.main("studio"), "contours/grand.zarr"),
+    "skyline": (lambda: contours.main("studio"), "contours/skyline.zarr"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("step", list(RECOMPUTED)[: scale(2, 5)])
+@pytest.mark.parametrize("step", list(RECOMPUTED)[: scale(3, len(RECOMPUTED))])
 def test_a_damaged_item_is_computed_again_to_the_same_bytes(
     spoilt: Finished, kinds: dict[str, Kind], step: str
 ) -> None:
@@ -552,11 +570,22 @@ REFUSED: dict[str, tuple[str, Callable[[], None]]] = {
     "ranks/pairs.parquet": ("evaluate_rank", lambda: evaluate_rank.main("studio")),
     "ranks/codes.parquet": ("evaluate_rank", lambda: evaluate_rank.main("studio")),
     "predictions/symbolic.parquet": ("evaluate_rank", lambda: evaluate_rank.main("studio")),
+    "contours/grand.zarr/frames/c/0/0/0": ("contrast", lambda: contrast.main("studio")),
+    "clips/labe*.parquet": ("contrast", lambda: contrast.main("studio")),
+    "fold*.parquet": ("contrast", lambda: contrast.main("studio")),
+    "contrast/predictions.parquet": (
+        "evaluate_contrast", lambda: evaluate_contrast.main("studio"),
+    ),
+    "contrast/latents.parquet": ("evaluate_contrast", lambda: evaluate_contrast.main("studio")),
     "../../reports/studio/diagnostics.json": ("examples", lambda: examples.main("studio")),
     "../../reports/studio/results.csv": ("report", report_stage.main),
     "../../reports/studio/ranking.csv": ("report", report_stage.main),
-    "../../reports/studio/disentanglement.csv": ("examples", lambda: examples.main("studio")),
+    "../../reports/studio/disentanglement.csv": ("report", report_stage.main),
+    "../../reports/studio/contrastive.csv": ("report", report_stage.main),
+    "../../reports/studio/tsne.csv": ("report", report_stage.main),
+    "../../reports/studio/contours.csv": ("report", report_stage.main),
     "../evaluated/studio.ranking.json": ("report", report_stage.main),
+    "../evaluated/studio.contrast.json": ("report", report_stage.main),
     "../evaluated/studio.examples.json": ("report", report_stage.main),
 }  # fmt: skip
 

@@ -118,7 +118,9 @@ def test_every_start_can_be_drawn_and_no_other() -> None:
     frames = Sequences(np.tile(values, (4, 1)), np.arange(4) * 5, np.full(4, 5))
     toy = fold()
     one = type(toy)("p/0", frames, np.arange(3), np.array([3]), toy.y[:3], (np.arange(2), [2]))
-    material = Material(one, head("joint", channels=[1], kernel=3, chunk_frames=4, batches=1))
+    material = Material(
+        one, head("joint", channels=[1], kernel=3, chunk_frames=4, hop_frames=4, batches=1)
+    )
     drawn = {
         round(float(v) * 10) for epoch in range(40) for chunks, _ in material.batches(0, epoch)
         for v in chunks[0, 0]
@@ -138,7 +140,8 @@ def test_pitch_is_shifted_where_there_is_one() -> None:
             here = apart[voiced[:, lane], lane]
             assert np.ptp(here) < 1e-4
             assert 0 < abs(here[0]) <= 2
-    columns = head("joint", columns=["voiced"], pitch_shift_semitones=2.0)
+    columns = head("joint", columns=["voiced"])
+    columns = columns.model_copy(update={"pitch_shift_semitones": 2.0})
     unmoved = Material(one, columns)
     for (still, _), (same, _) in zip(plain.batches(0, 1), unmoved.batches(0, 1), strict=True):
         assert torch.equal(still, same)

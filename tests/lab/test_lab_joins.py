@@ -93,7 +93,9 @@ def test_dvc_is_given_no_other_folder_that_several_stages_fill() -> None:
     }  # fmt: skip
     # features/<features> of probe, too, which the name of its axis hides from the line above.
     assert f"{corpus}/features/${{item.features}}" in stages["probe"]["deps"]
-    for name in ("probe", "fuse", "rank", "contrast", "evaluate", "evaluate_rank", "report"):
+    for name in (
+        "probe", "fuse", "rank", "contrast", "evaluate", "evaluate_rank", "examples", "report",
+    ):  # fmt: skip
         assert "join_" in (ROOT / "stages" / f"{name}.py").read_text(encoding="utf-8")
     # No part of an output: DVC would pull that part, and take it for the whole.
     parts = {dep for stage in stages.values() for dep in stage["deps"]

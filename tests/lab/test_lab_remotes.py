@@ -137,7 +137,7 @@ def test_an_ablation_runs_what_is_below_it_and_moves_what_that_reads(
             "evaluate.n_bootstrap=150",
             {"evaluate_rank@studio", "evaluate_contrast@studio", "evaluate@studio"},
         ),
-        ("contrast.heads.contrastive.margin=2.0", HEADS),
+        ("contrast.heads.contrastive.epochs=4", HEADS),
         ("report.audio=never", {"examples@studio"}),
         (
             "axes.features=[symbolic]",

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pianoeval.errors import BadInputError
+from pianoeval.midi import winds as winds_module
 from pianoeval.midi.io import read_midi
 from pianoeval.midi.windline import MAX_BEND_CENTS
 from pianoeval.midi.winds import (
@@ -112,6 +113,32 @@ def test_lines_are_drawn_out_for_synthesisers_that_hold_each_value(tmp_path: Pat
     assert max(np.diff(moving)) < 0.01
     line = [-4096 + 8192 * (time - 1.0) / 0.5 for time in moving]
     np.testing.assert_allclose([bend.pitch for bend in bends[-len(line) :]], line, atol=5)
+
+
+def steps_one_by_one(time_s: np.ndarray, values: np.ndarray) -> list[tuple[int, int]]:
+    ticks = [round(1920 * t) for t in time_s.tolist()]
+    found = []
+    for i, (tick, value) in enumerate(zip(ticks, values.tolist(), strict=True)):
+        if i and value != values[i - 1] and tick > ticks[i - 1]:
+            n = -(-(tick - ticks[i - 1]) // 19)
+            for k in range(1, n):
+                inner = ticks[i - 1] + (tick - ticks[i - 1]) * (k / n)
+                found.append(
+                    (round(inner), round(values[i - 1] + (value - values[i - 1]) * (k / n)))
+                )
+        found.append((tick, int(value)))
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(-8192, 8191)), max_size=9))
+def test_curves_are_drawn_point_by_point(points: list[tuple[int, int]]) -> None:
+    time_s = np.sort(np.asarray([point[0] for point in points], np.float64)) * TICK_S
+    values = np.asarray([point[1] for point in points], np.float64)
+    expected = steps_one_by_one(time_s, values)
+    found = list(winds_module._steps(time_s, values))
+    assert [tick for tick, _ in found] == [tick for tick, _ in expected]
+    np.testing.assert_allclose([v for _, v in found], [v for _, v in expected], atol=1)  # halves
 
 
 def test_other_readers_see_the_same_notes(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ def test_every_table_is_accepted(name: str, audio: tuple[str, ...]) -> None:
     assert set(usable) == set(params.fusion.views)
     assert cases.PARAMS.rank.rankers  # of views that may not be here
     assert params.rank.rankers == {}
+    assert cases.PARAMS.contrast.heads
+    assert params.contrast.heads == {}
 
 
 @pytest.mark.parametrize("name", TABLES)

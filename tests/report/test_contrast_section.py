@@ -169,9 +169,45 @@ def test_sentences_say_what_numbers_mean(section: ContrastSection) -> None:
     assert "R² 0.520" in told[0]
     assert "48 % of the variance" in told[0]
     assert "0.016 (sd)" in told[0]
+    assert "the best of 4 on these clips flatters" in told[0]
     assert told[1:4] == [VERDICT, "joint and stats.", "joint and lookup."]
-    assert told[4].startswith("Of the heads with codes, line parts the classes best")
+    assert told[4].startswith(
+        "Of the heads with codes and an R² above 0, line parts the classes best"
+    )
     assert "joint predicts better" in told[4]
+
+
+def only(report: CorpusReport, **beside: pd.DataFrame | None) -> ContrastSection:
+    found = contrast_section(replace(report, beside=replace(report.beside, **beside)), "c1")
+    assert found is not None
+    return found
+
+
+def test_an_r2_below_zero_explains_nothing_and_a_ridge_has_no_seeds(report: CorpusReport) -> None:
+    table = make_contrastive(("player",))
+    below = table.assign(value=table["value"].where(table["metric"] != "r2_pooled", -0.2))
+    told = only(report, contrastive=below).parts[0].sentences[0]
+    assert "no better than to say the mean" in told
+    assert "%" not in told
+    told = only(report, contrastive=below, contrast_comparisons=None).parts[0].sentences
+    assert len(told) == 1  # nor does it matter which of them has the clearest classes
+    ridge = table[(table["head"] == "stats") | (table["kind"] != "head")]
+    told = only(report, contrastive=ridge).parts[0].sentences[0]
+    assert "Another seed" not in told
+    assert "flatters" not in told  # it is the only one
+
+
+def test_labels_that_do_not_vary_have_no_r2_and_a_section_all_the_same(
+    report: CorpusReport,
+) -> None:
+    table = make_contrastive(("player",))
+    error = table[(table["metric"] == "r2_pooled") & (table["kind"] == "head")]
+    without = table[table["metric"] != "r2_pooled"].assign(n_clips=np.nan)
+    told = pd.concat([without, error.assign(metric="mae")], ignore_index=True)
+    [part] = only(report, contrastive=told, contrast_comparisons=None).parts
+    assert part.about == "261 clips of 1 fold, 5 seeds"
+    assert (part.boxes, part.sentences, part.gaps) == ([], [], [])
+    assert part.rows[0].cells[0][0] == "–"
 
 
 def test_box_plots_share_an_axis_and_keep_every_seed(section: ContrastSection) -> None:
@@ -289,6 +325,14 @@ def test_one_dimension_is_drawn_once(report: CorpusReport) -> None:
     found = contrast_section(one, "c1")
     assert found is not None
     assert [f.caption for f in found.parts[0].boxes] == ["note accuracy"]
+    # Its comparison is that of the mean over one dimension: the table has no other.
+    mean = make_compared()[lambda rows: rows["dimension"] == "mean"]
+    beside = replace(report.beside, contrastive=table, contrast_comparisons=mean)
+    alone = contrast_section(replace(report, beside=beside), "c1")
+    assert alone is not None
+    gaps = {row.name: row.cells for row in alone.parts[0].gaps}
+    assert gaps["joint"] == [("+0.090 ●", "0.040 to 0.140; ahead in 5 of 5 seeds")]
+    assert alone.parts[0].gap_heads == ["note accuracy"]
 
 
 def test_tables_are_read_as_numbers_or_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pianoeval.cache import Item, ItemCache
 from pianoeval.errors import BadInputError, PianoevalError
 from pianoeval.evaluate.protocol.splits import make_folds
+from pianoeval.heads.base import HeadPrediction
 from pianoeval.params import Params
 from pianoeval.paths import CorpusPaths
 from pianoeval.store import write_store
@@ -171,6 +172,22 @@ def test_points_of_a_sweep_stand_beside_what_was_chosen(corpus: dict[str, Any]) 
         pd.testing.assert_series_equal(points["joint"].loc[place], chosen, check_names=False)
 
 
+def test_each_dimension_takes_its_best_point_over_the_seeds() -> None:
+    def said(number: float, validation: list[list[float]]) -> HeadPrediction:
+        values = np.full((2, 2, 3), number)
+        chosen = {"epoch": np.full((2, 2), 10 * number)}
+        return HeadPrediction(values, values[..., None], np.array(validation), chosen)
+
+    points = [said(0, [[1, 4], [3, 2]]), said(1, [[1.5, 5], [1.5, 2]])]
+    best = contrast._best(points)
+    assert best.tolist() == [1, 0]  # means 2 and 1.5, 3 and 3.5
+    made = contrast._composed(points, best)
+    assert made.predicted[:, :, 0].tolist() == [[1, 0], [1, 0]]
+    assert made.latents[:, :, 2, 0].tolist() == [[1, 0], [1, 0]]
+    assert made.validation.tolist() == [[1.5, 4], [1.5, 2]]
+    assert made.selection["epoch"].tolist() == [[10, 0], [10, 0]]
+
+
 def test_a_point_that_diverges_is_left_out_and_said(
     corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,12 +225,15 @@ def test_heads_that_cannot_be_used_leave_the_others(
     assert "head sky is left out: no clip has MIDI that was played" in caplog.text
 
 
-def test_without_heads_or_schemes_the_tables_are_empty(corpus: dict[str, Any]) -> None:
-    for params in (make_params({}), make_params(schemes=["segment"])):
+def test_without_heads_or_schemes_the_tables_are_empty(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for params, said in ((make_params({}), False), (make_params(schemes=["segment"]), True)):
         found = contrast_corpus(params, **corpus)
         assert found.predictions.empty
         assert [*found.predictions.columns] == [*COLUMNS, PREDICTED]
         assert [*found.latents.columns] == [*COLUMNS]
+        assert ("no scheme of contrast.schemes (segment) was cut" in caplog.text) is said
 
 
 def test_labels_of_none_of_the_clips_are_refused(corpus: dict[str, Any]) -> None:

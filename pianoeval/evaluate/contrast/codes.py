@@ -5,6 +5,10 @@ reported clips of one fold, seed and dimension, and then averaged over folds. Cl
 ``contrast.bins`` equal parts of 0..1; labels on another scale are first brought to 0..1 by their
 extremes in the corpus. Distances are also given relative to the spread of the codes, the root of
 their mean squared distance from their centre: a code that is twice as large is no clearer.
+
+A measure that no network of a fold has, as too few classes are in it, is averaged over the other
+folds. One that some network alone lacks, as its code has collapsed, is lacking in its mean: what is
+left would be the mean of the folds in which training went well.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from pianoeval.evaluate.contrast.latent import (
     classes_of,
     davies_bouldin,
     interpretability,
+    is_collapsed,
     silhouette,
     surface_order,
     tsne_map,
@@ -34,6 +39,8 @@ from pianoeval.evaluate.contrast.trial import is_point
 from pianoeval.evaluate.statistics.metrics import Array
 from pianoeval.evaluate.tables import MEAN, positions
 from pianoeval.params import Params
+
+Measured = dict[tuple[str, str, str, str], dict[int, dict[int, float]]]  # by seed and fold
 
 DISTANCE_COLUMNS = [
     "scheme", "head", "dimension", "bins", "class_a", "class_b", "distance", "relative",
@@ -104,12 +111,12 @@ def analyse_codes(
     params : Params
     """
     bins = params.contrast.bins
-    found: dict[tuple[str, str, str, str], dict[int, list[float]]] = {}
+    found: Measured = {}
     surfaces: dict[tuple[str, str, str], _Surface] = {}
     for cell in cells(latents, dimensions, labels, params.probe.task):
         for measure, value in _measures(cell, params).items():
             of_seeds = found.setdefault((cell.scheme, cell.head, cell.dimension, measure), {})
-            of_seeds.setdefault(cell.seed, []).append(value)
+            of_seeds.setdefault(cell.seed, {})[cell.fold] = value
         if not is_point(cell.head):
             one = surfaces.setdefault((cell.scheme, cell.head, cell.dimension), _Surface())
             _add_surface(one, cell, bins)
@@ -182,7 +189,8 @@ def _add_surface(one: _Surface, cell: Cell, bins: int) -> None:
     y = cell.y[:, cell.own]
     distance, size = class_distances(cell.codes, y, bins), spread(cell.codes)
     one.distance.append(distance)
-    one.relative.append(distance / size if size > 0 else np.full_like(distance, np.nan))
+    flat = is_collapsed(cell.codes)
+    one.relative.append(np.full_like(distance, np.nan) if flat else distance / size)
     one.sizes[cell.fold] = np.bincount(classes_of(y, bins), minlength=bins)
 
 
@@ -240,19 +248,21 @@ def _map_rows(cell: Cell, params: Params) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _rows(
-    found: Mapping[tuple[str, str, str, str], Mapping[int, Sequence[float]]],
-    dimensions: Sequence[str],
-) -> list[dict[str, Any]]:
+def _rows(found: Measured, dimensions: Sequence[str]) -> list[dict[str, Any]]:
     """Lines of each measure: seeds, their mean and sd, of each dimension and their mean."""
     tables: dict[tuple[str, str, str], dict[str, dict[int, float]]] = {}
     folds: dict[tuple[str, str, str], int] = {}
+    known = _known_folds(found)
     for (scheme, head, dimension, measure), of_seeds in found.items():
-        key = scheme, head, measure
-        folds[key] = max(folds.get(key, 0), *(len(values) for values in of_seeds.values()))
-        tables.setdefault(key, {})[dimension] = {
-            seed: float(_mean([np.array(value) for value in values]))
+        key, wanted = (scheme, head, measure), known[scheme, dimension, measure]
+        kept = {
+            seed: [value for fold, value in values.items() if fold in wanted]
             for seed, values in of_seeds.items()
+        }
+        folds[key] = max(folds.get(key, 0), *(len(values) for values in kept.values()))
+        tables.setdefault(key, {})[dimension] = {
+            seed: float(np.mean(values)) if values else float("nan")
+            for seed, values in kept.items()
         }
     rows: list[dict[str, Any]] = []
     for (scheme, head, measure), table in tables.items():
@@ -264,6 +274,16 @@ def _rows(
         for dimension, line in zip([*dimensions, MEAN], values, strict=True):
             rows += _seed_rows({**cells_, "dimension": dimension}, seeds, line)
     return rows
+
+
+def _known_folds(found: Measured) -> dict[tuple[str, str, str], set[int]]:
+    """Folds in which any network has a measure, by scheme, dimension and measure."""
+    known: dict[tuple[str, str, str], set[int]] = {}
+    for (scheme, _, dimension, measure), of_seeds in found.items():
+        folds = known.setdefault((scheme, dimension, measure), set())
+        for values in of_seeds.values():
+            folds |= {fold for fold, value in values.items() if np.isfinite(value)}
+    return known
 
 
 def _seed_rows(

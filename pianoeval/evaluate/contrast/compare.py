@@ -2,10 +2,10 @@
 
 As in ``evaluate.comparisons``, of what a head scores when it is trained once: value and difference
 are means over seeds, and so is each content group's contribution in the permutation test. Each
-dimension is compared, and the mean over dimensions. q is over all pairs and dimensions of a scheme;
-of the means over all pairs. ``n_seeds_ahead`` counts the seeds with which a scores more than b with
-the same seed. Points of a sweep are compared with nothing. The baseline is the best on the clips
-that are compared, so its side is flattered.
+dimension whose labels vary is compared, and the mean over them. q is over all pairs and dimensions
+of a scheme; of the means over all pairs. ``n_seeds_ahead`` counts the seeds with which a scores
+more than b with the same seed. Points of a sweep are compared with nothing. The baseline is the
+best on the clips that are compared, so its side is flattered.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def compare_heads(
     first, second = np.array(pairs, dtype=np.intp).T
     found = [
         _columns(judged, keys, place, first, second, manifest, params)
-        for place in range(len(trial.dimensions) + 1)
+        for place in [*np.flatnonzero(trial.varied).tolist(), len(trial.dimensions)]
     ]
     single, mean = found[:-1], found[-1]
-    if len(single) == 1:
+    if len(trial.dimensions) == 1:
         single = []  # the mean over one dimension is that dimension
     elif single:
         p = np.concatenate([columns["p_permutation"] for columns in single])

@@ -153,6 +153,7 @@ def head_hash(params: Params, corpus: str, name: str) -> str:
         "corpus": params.corpora.get(corpus), "midi": params.midi, "folds": params.folds,
         "evaluate": params.evaluate, "task": params.probe.task, "head": head,
         "contrast": params.contrast.model_dump(mode="json", exclude={"heads", "schemes"}),
+        "validation_seed": params.probe.mlp.seed,
         "store": params.contours if encoder is None else encoder,
         "pool": None if encoder is None else params.pool, "render": params.render,
         "instrument": params.instruments.get(instrument),

@@ -36,6 +36,8 @@ Index = NDArray[np.int64]
 _ON_BOUND = 1e-6
 # Share of the longest distance below which distances are equal: they differ by rounding.
 _EQUAL = 1e-9
+# Share of the largest value below which codes differ by rounding: float32, averaged over chunks.
+_ROUNDING = 1e-6
 _LEAST_CLIPS = 5  # of a map: fewer have no neighbourhood
 _START = 1e-4  # spread of the first axis before t-SNE, as in scikit-learn
 
@@ -54,15 +56,23 @@ def classes_of(y: Float64, bins: int) -> Index:
     return np.asarray(np.clip(place, 0, bins - 1), dtype=np.int64)
 
 
+def is_collapsed(codes: NDArray[Any]) -> bool:
+    """Whether all codes are one point but for rounding; those without values, or none, are."""
+    if not codes.size:
+        return True
+    exact = codes.astype(np.float64)
+    return bool(np.ptp(exact, axis=0).max() <= _ROUNDING * np.abs(exact).max())
+
+
 def davies_bouldin(codes: NDArray[Any], y: Float64, bins: int) -> float:
     """Index of the classes that have clips.
 
     NaN with fewer than two of them, with no more clips than classes (all of them alone, with no
-    spread to speak of), and where two centroids are the same, as of a code that has collapsed.
+    spread to speak of), where two centroids are the same, and of a code that has collapsed.
     """
     member, centroid = _centroids(codes, y, bins)
     n_classes = len(centroid)
-    if not 2 <= n_classes < len(member):
+    if is_collapsed(codes) or not 2 <= n_classes < len(member):
         return float("nan")
     away = np.linalg.norm(codes.astype(np.float64) - centroid[member], axis=1)
     spread = np.bincount(member, away) / np.bincount(member)
@@ -76,8 +86,7 @@ def davies_bouldin(codes: NDArray[Any], y: Float64, bins: int) -> float:
 def silhouette(codes: NDArray[Any], y: Float64, bins: int) -> float:
     """Mean silhouette; NaN as :func:`davies_bouldin`. A clip alone in its class counts 0."""
     classes, exact = classes_of(y, bins), codes.astype(np.float64)
-    alike = len(exact) == 0 or bool((exact == exact[0]).all())
-    if alike or not 2 <= len(np.unique(classes)) < len(classes):
+    if is_collapsed(codes) or not 2 <= len(np.unique(classes)) < len(classes):
         return float("nan")
     return float(silhouette_score(exact, classes))
 
@@ -88,12 +97,13 @@ def class_distances(codes: NDArray[Any], y: Float64, bins: int) -> Float64:
     Returns
     -------
     float64, shape (bins, bins)
-        Symmetric, 0 on the diagonal; NaN where a class has no clips.
+        Symmetric, 0 on the diagonal; NaN where a class has no clips. All 0 of a code that has
+        collapsed: what is left is rounding.
     """
     _, centroid = _centroids(codes, y, bins)
     present = np.unique(classes_of(y, bins))
     found = np.full((bins, bins), np.nan)
-    found[np.ix_(present, present)] = _between(centroid)
+    found[np.ix_(present, present)] = 0.0 if is_collapsed(codes) else _between(centroid)
     return found
 
 
@@ -132,11 +142,12 @@ def value_correlations(codes: NDArray[Any], y: Float64) -> Float64:
     Returns
     -------
     float64, shape (D, values)
-        0 of a value that does not vary, as it tells nothing; NaN of a dimension that does not.
+        0 of a value that does not vary but for rounding, as it tells nothing; NaN of a dimension
+        that does not vary.
     """
     exact = codes.astype(np.float64)
     found = np.abs(_rank_correlations(y, exact))
-    found[:, np.ptp(exact, axis=0) == 0] = 0.0
+    found[:, np.ptp(exact, axis=0) <= _ROUNDING * np.abs(exact).max(axis=0)] = 0.0
     found[np.ptp(y, axis=0) == 0] = np.nan
     return found
 

@@ -8,7 +8,9 @@ averaged    of the mean prediction over seeds, several networks taken as one
 
 Intervals resample clips, by content group and player, and know nothing of seeds: that of ``mean``
 is of the mean over these seeds. ``r2_pooled`` is eq. 4 of Seshadri & Lerch 2021 over the clips of
-all tested folds; ``r2_fold_mean`` is the same of each fold by itself, averaged.
+all tested folds; ``r2_fold_mean`` is the same of each fold by itself, averaged. A network that says
+the same of all clips has no ``pearson``, and then neither has a mean with it, over dimensions or
+seeds.
 """
 
 from __future__ import annotations
@@ -97,6 +99,7 @@ def _add(
     sums = clip_sums(trial.design, trial.y, models)
     lines = found.lines.setdefault(name, [])
     for metric, drawn in resample(sums, metrics, draws, everything).items():
+        drawn = _whole(drawn, trial.varied)
         own = _part(drawn, slice(0, several))
         mean = seed_mean(own)
         if metric == HEADLINE:
@@ -121,6 +124,16 @@ def _part(drawn: Resampled, models: slice) -> Resampled:
         drawn, value=drawn.value[models], draws=drawn.draws[models],
         jackknife=drawn.jackknife[models],
     )  # fmt: skip
+
+
+def _whole(drawn: Resampled, varied: NDArray[np.bool_]) -> Resampled:
+    """No mean over dimensions where one of a model is undefined though its labels vary."""
+    lacking = (~np.isfinite(drawn.value[:, :-1]) & varied).any(axis=1)
+    if not lacking.any():
+        return drawn
+    value = drawn.value.copy()
+    value[lacking, -1] = np.nan
+    return replace(drawn, value=value)
 
 
 def seed_mean(drawn: Resampled) -> Resampled:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pianoeval.corpora.manifest import label_matrix
 from pianoeval.errors import BadInputError, CorruptDataError
@@ -66,6 +67,13 @@ class Trial:
     @property
     def n_folds(self) -> int:
         return len(np.unique(self.design.fold))
+
+    @property
+    def varied(self) -> NDArray[np.bool_]:
+        """Dimensions whose labels differ, (D,): of the others there is no R²."""
+        rated = np.isfinite(self.y)
+        most, least = (np.where(rated, self.y, end) for end in (-np.inf, np.inf))
+        return np.asarray(most.max(axis=0) > least.min(axis=0))
 
     def of(self, name: str) -> Array:
         """Predictions of a head, a baseline or what is known, (seeds or 1, n, D)."""

@@ -55,26 +55,34 @@ def read_audit(paths: CorpusPaths) -> dict[str, Any]:
     return receipt
 
 
-def check_results(paths: CorpusPaths) -> None:
-    """Compare the files beside the results with the receipts of the evaluations that wrote them.
+def check_evaluated(paths: CorpusPaths) -> None:
+    """Compare results with the receipt of the evaluation of models that predict labels.
 
     Raises
     ------
     MissingAssetError
         There was no evaluation here.
     CorruptDataError
-        One of them, or the receipt, is not what was written.
+        One of the files, or the receipt, is not what was written.
     """
-    again = f"rm {quoted(paths.evaluated)} && dvc repro"
+    again = f"rm -f {quoted(paths.evaluated)} && dvc repro"
     check_files(paths.results, read_sealed(paths.evaluated, again)["results"], again)
+
+
+def check_results(paths: CorpusPaths) -> None:
+    """Compare all that the page shows with the receipts of the evaluations that wrote it.
+
+    Those of rankers and heads too, so that nothing may ask for this before these have run.
+    Raises what :func:`check_evaluated` raises.
+    """
+    check_evaluated(paths)
     if paths.ranked.is_file() or (paths.results / "ranking.csv").is_file():
-        again = f"rm {quoted(paths.ranked)} && dvc repro"
+        again = f"rm -f {quoted(paths.ranked)} && dvc repro"
         check_files(paths.results, read_sealed(paths.ranked, again)["results"], again)
     if paths.contrasted.is_file() or (paths.results / "contrastive.csv").is_file():
-        again = f"rm {quoted(paths.contrasted)} && dvc repro"
+        again = f"rm -f {quoted(paths.contrasted)} && dvc repro"
         receipt = read_sealed(paths.contrasted, again)
         check_files(paths.results, receipt["results"], again)
-        name = paths.contour_audit.name
-        if name in receipt["inputs"]:  # the page shows it as well
-            again = f"dvc repro --force contours@{paths.corpus} && dvc repro"
-            check_files(paths.results, {name: receipt["inputs"][name]}, again)
+        shown = paths.contour_audit  # as it is, beside what was made of it
+        digests = {n: digest for n, digest in receipt["inputs"].items() if n == shown.name}
+        check_files(paths.results, digests, f"rm -f {quoted(shown)} && dvc repro")
