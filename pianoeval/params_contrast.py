@@ -143,11 +143,11 @@ class HeadParams(Block):
 class ContrastParams(Block):
     """Heads on frames, trained for each dimension of the labels and each seed."""
 
-    schemes: list[RankScheme] = Field(["player"], description="those of folds.schemes")
+    schemes: list[RankScheme] = Field(["player", "content"], description="those of folds.schemes")
     folds: int = Field(0, ge=0, description="of a scheme, that are tested; 0 = all, 1 = one split")
     dimensions: list[str] = Field(
         default_factory=list,
-        description="of probe.task, that a corpus has, each learned by itself; none of them: all",
+        description="of probe.task, those that a corpus has, each learned by itself; [] = all",
     )
     seeds: list[Seed] = Field([0, 1, 2, 3, 4], min_length=1)
     validation_fraction: float = Field(0.112, gt=0, lt=1, description="of the training side")

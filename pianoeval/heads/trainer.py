@@ -22,6 +22,7 @@ from pianoeval.heads.replicas import Job, Outcome, Replicas
 from pianoeval.heads.sampling import Material
 from pianoeval.params import RunParams
 from pianoeval.params_contrast import HeadParams
+from pianoeval.progress import Meter
 from pianoeval.threads import one_thread
 
 # Heads that agree in these are trained on the same chunks by networks of one shape.
@@ -78,9 +79,19 @@ def _trained(
 
     todo = _divided(materials, alike, seeds, workers)
     before = torch.get_num_threads()
-    with one_thread(), ThreadPoolExecutor(max(1, min(workers, len(todo)))) as pool:
+    total = sum(len(work.members) for work in todo)
+    with (
+        one_thread(),
+        Meter("contrast", total, unit="networks") as meter,
+        ThreadPoolExecutor(max(1, min(workers, len(todo)))) as pool,
+    ):
         try:
-            return list(pool.map(train, todo))
+            found = []
+            for work, outcomes in pool.map(train, todo):
+                found.append((work, outcomes))
+                for _ in work.members:
+                    meter.advance()
+            return found
         finally:
             stop.set()  # where one failed, or at Ctrl-C, the others end within a step
             torch.set_num_threads(before)

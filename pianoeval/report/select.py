@@ -150,6 +150,7 @@ def metrics_summary(corpora: Sequence[CorpusReport]) -> dict[str, Any]:
         corpus → scheme → ``best_model``, ``r2_pooled``, ``pairwise_005``, ``best_lookup``,
         ``ceiling``. The model is the best by pooled R²; ``pairwise_005`` is of that model;
         ``best_lookup`` and ``ceiling`` are of R². A value that does not exist is None.
+        ``heads``, where there are any: R² of each head on frames, mean over seeds and dimensions.
     """
     return {report.corpus: _summary(report) for report in corpora}
 
@@ -166,7 +167,30 @@ def _summary(report: CorpusReport) -> dict[str, Any]:
             "best_lookup": _rounded(line.lookup),
             "ceiling": _rounded(line.ceiling),
         }
+    for scheme, heads in _heads(report).items():
+        out.setdefault(scheme, {})["heads"] = heads
     return out
+
+
+def _heads(report: CorpusReport) -> dict[str, dict[str, float]]:
+    """R² of heads on frames by scheme; points of sweeps are left to their table."""
+    table = report.beside.contrastive
+    if table is None:
+        return {}
+    rows = table[
+        (table["kind"] == "head") & (table["metric"] == "r2_pooled") & table["value"].notna()
+        & (table["statistic"] == "mean")
+    ]  # fmt: skip
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows.to_dict("records"):
+        of_head = found.setdefault(str(row["scheme"]), {}).setdefault(str(row["head"]), {})
+        of_head[str(row["dimension"])] = float(row["value"])
+    return {
+        scheme: {
+            head: round(of.get("mean", sum(of.values()) / len(of)), 4) for head, of in heads.items()
+        }
+        for scheme, heads in found.items()
+    }
 
 
 def _rounded(score: Score | None) -> float | None:

@@ -25,11 +25,16 @@ from pianoeval.heads.registry import train_heads
 from pianoeval.params import HeadParams, Params
 from pianoeval.params_contrast import SKYLINE
 from pianoeval.paths import CorpusPaths
-from pianoeval.progress import Meter
 from pianoeval.provenance import sha256_bytes
 from pianoeval.rankings import POINT
 from pianoeval.threads import one_thread
-from pianoeval.training.headfolds import Framed, Scaled, make_head_folds, wanted_labels
+from pianoeval.training.headfolds import (
+    Framed,
+    Scaled,
+    make_head_folds,
+    wanted_dimensions,
+    wanted_labels,
+)
 from pianoeval.training.headtables import COLUMNS, PREDICTED, Rows, joined, packed, unpacked
 
 _log = logging.getLogger(__name__)
@@ -92,6 +97,10 @@ def contrast_corpus(
             silent, "no clip has MIDI that was played, so there is no skyline"
         )
         heads = {name: head for name, head in heads.items() if name not in silent}
+    if heads and not wanted_dimensions(labels, params):
+        reason = f"none of contrast.dimensions ({', '.join(params.contrast.dimensions)}) is a label"
+        left_out |= dict.fromkeys(heads, f"{reason} of this corpus; [] = all")
+        heads = {}
     for name, reason in left_out.items():
         _log.warning("head %s is left out: %s", name, reason)
     schemes = [s for s in contrast_schemes(params) if s in set(folds["scheme"])]
@@ -100,17 +109,15 @@ def contrast_corpus(
         _log.warning("heads are left out: no scheme of contrast.schemes (%s) was cut", named)
     found: dict[tuple[str, str], _Found] = {}
     dimensions: list[str] = []
-    with Meter("contrast", len(heads) * len(schemes), unit="heads") as meter:
-        for group in _by_source(heads, params).values():
-            frames, clips = load_frames(
-                next(iter(group.values())), params, paths, manifest["clip"].tolist()
-            )
-            y, dimensions = wanted_labels(labels, clips, params)
-            framed = Framed(clips, frames, y, dimensions)
-            for scheme in schemes:
-                made = _of_scheme(group, framed, scheme, params, manifest, folds, cache)
-                found |= {(name, scheme): one for name, one in made.items()}
-                meter.advance(len(group))
+    for group in _by_source(heads, params).values():
+        frames, clips = load_frames(
+            next(iter(group.values())), params, paths, manifest["clip"].tolist()
+        )
+        y, dimensions = wanted_labels(labels, clips, params)
+        framed = Framed(clips, frames, y, dimensions)
+        for scheme in schemes:
+            made = _of_scheme(group, framed, scheme, params, manifest, folds, cache)
+            found |= {(name, scheme): one for name, one in made.items()}
     for (name, scheme), one in found.items():
         for point in one.lost:
             _log.warning("head %s: %s is left out of scheme %s: diverged", name, point, scheme)

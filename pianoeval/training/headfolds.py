@@ -57,10 +57,17 @@ class Scaled:
     span: Float64
 
 
+def wanted_dimensions(labels: pd.DataFrame, params: Params) -> list[str]:
+    """Those of ``contrast.dimensions`` that are labels of the task; all, if none is named."""
+    there = list(dict.fromkeys(labels.loc[labels["task"] == params.probe.task, "dimension"]))
+    named = params.contrast.dimensions
+    return [name for name in named if name in there] if named else there
+
+
 def wanted_labels(
     labels: pd.DataFrame, clips: list[str], params: Params
 ) -> tuple[Float64, list[str]]:
-    """Labels of those of ``contrast.dimensions`` that there are, or of all if there is none.
+    """Labels of the dimensions that are learned, and their names, of which there is one.
 
     Returns
     -------
@@ -74,10 +81,7 @@ def wanted_labels(
     """
     task = params.probe.task
     y, names = label_matrix(labels, task, clips)
-    chosen = [name for name in params.contrast.dimensions if name in names]
-    if params.contrast.dimensions and not chosen:
-        _log.info("contrast: none of contrast.dimensions is a label here, so all are learned")
-    chosen = chosen or names
+    chosen = wanted_dimensions(labels, params)
     y = y[:, [names.index(name) for name in chosen]]
     missing = np.isnan(y)
     if missing.all():

@@ -13,7 +13,7 @@ from beside_cases import make_full_report
 from page_structure import Structure
 
 from pianoeval.errors import CorruptDataError
-from pianoeval.report import CorpusReport
+from pianoeval.report import CorpusReport, metrics_summary
 from pianoeval.report.contrast_figures import Spread, boxes, class_map, heat, shades
 from pianoeval.report.contrast_study import settings
 from pianoeval.report.contrastive import ContrastSection, contrast_section, head_order
@@ -132,6 +132,19 @@ def section(report: CorpusReport) -> ContrastSection:
     found = contrast_section(report, "c1")
     assert found is not None
     return found
+
+
+def test_metrics_hold_the_heads_and_not_the_points_of_sweeps() -> None:
+    report = make_full_report()
+    assert "heads" not in str(metrics_summary([report]))
+    beside = replace(report.beside, contrastive=make_contrastive())
+    [found] = metrics_summary([replace(report, beside=beside)]).values()
+    assert found["player"]["heads"] == {"joint": 0.52, "conv": 0.43, "line": 0.102, "stats": 0.35}
+    alone = make_contrastive().query("dimension == 'musicality'")
+    [found] = metrics_summary(
+        [replace(report, beside=replace(report.beside, contrastive=alone))]
+    ).values()
+    assert found["movement"]["heads"]["conv"] == 0.43
 
 
 def test_heads_stand_as_in_the_paper_and_the_best_is_marked(section: ContrastSection) -> None:

@@ -225,6 +225,14 @@ def test_heads_that_cannot_be_used_leave_the_others(
     assert "head sky is left out: no clip has MIDI that was played" in caplog.text
 
 
+def test_a_corpus_without_the_wanted_labels_has_no_heads(
+    corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = contrast_corpus(make_params(dimensions=["overall"]), **corpus)
+    assert found.predictions.empty
+    assert "head joint is left out: none of contrast.dimensions (overall) is a label" in caplog.text
+
+
 def test_without_heads_or_schemes_the_tables_are_empty(
     corpus: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

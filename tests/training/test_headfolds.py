@@ -14,7 +14,7 @@ from pianoeval.errors import BadInputError
 from pianoeval.evaluate.protocol.splits import make_folds
 from pianoeval.features.sequences import Sequences
 from pianoeval.params import Params
-from pianoeval.training.headfolds import Framed, make_head_folds, wanted_labels
+from pianoeval.training.headfolds import Framed, make_head_folds, wanted_dimensions, wanted_labels
 from tests.workspaces import small_params
 
 
@@ -129,12 +129,14 @@ def test_wanted_dimensions_or_all() -> None:
     assert wanted_labels(table, clips, params(dimensions=["b", "a"]))[0].tolist() == [
         [0.3, 0.1], [0.4, 0.2]
     ]  # fmt: skip
-    for none in ([], ["z"]):
-        assert wanted_labels(table, clips, params(dimensions=none))[1] == ["a", "b"]
+    assert wanted_labels(table, clips, params(dimensions=[]))[1] == ["a", "b"]
+    assert wanted_dimensions(table, params(dimensions=["z"])) == []
 
 
 def test_labels_that_cannot_be_learned_are_refused() -> None:
     with pytest.raises(BadInputError, match="no clip with frames has a label"):
         wanted_labels(labels({"a": [0.1]}), ["other"], params(dimensions=[]))
     with pytest.raises(BadInputError, match="1 clips are labelled in part"):
-        wanted_labels(labels({"a": [0.1, 0.2], "b": [0.1, None]}), ["c0", "c1"], params())
+        wanted_labels(
+            labels({"a": [0.1, 0.2], "b": [0.1, None]}), ["c0", "c1"], params(dimensions=[])
+        )
