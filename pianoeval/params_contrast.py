@@ -144,7 +144,7 @@ class ContrastParams(Block):
     """Heads on frames, trained for each dimension of the labels and each seed."""
 
     schemes: list[RankScheme] = Field(["player", "content"], description="those of folds.schemes")
-    folds: int = Field(0, ge=0, description="of a scheme, that are tested; 0 = all, 1 = one split")
+    folds: int = Field(1, ge=0, description="of a scheme, that are tested; 0 = all, 1 = one split")
     dimensions: list[str] = Field(
         default_factory=list,
         description="of probe.task, those that a corpus has, each learned by itself; [] = all",

@@ -76,7 +76,7 @@ def test_every_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_truncation_is_refused(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     path = tmp_path_factory.getbasetemp() / "truncated.parquet"
     write_table(make_table(), path)

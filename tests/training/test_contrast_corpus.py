@@ -34,7 +34,7 @@ HEADS: dict[str, Any] = {
 def make_params(heads: dict[str, Any] | None = None, **block: Any) -> Params:
     data = small_params()
     data["folds"] |= {"schemes": ["player", "movement_player"], "n_folds": 3}
-    data["contrast"] |= {"schemes": ["player"], "seeds": [0, 1], "dimensions": []}
+    data["contrast"] |= {"schemes": ["player"], "seeds": [0, 1], "dimensions": [], "folds": 0}
     data["contrast"] |= {"heads": HEADS if heads is None else heads, **block}
     return Params.model_validate(data)
 

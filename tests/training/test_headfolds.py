@@ -20,7 +20,7 @@ from tests.workspaces import small_params
 
 def params(**contrast: Any) -> Params:
     data = small_params()
-    data["contrast"] |= contrast
+    data["contrast"] |= {"folds": 0} | contrast
     return Params.model_validate(data)
 
 
